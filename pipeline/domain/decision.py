@@ -1,0 +1,114 @@
+"""What to do next after an attempt: a pure function of outcome, standing and time. Knows nothing of storage or HTTP."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.retry import RetrySchedule
+from pipeline.domain.state import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finish:
+    """The question of this attempt is settled: move to the state."""
+
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryAt:
+    """Nothing was created: upload the same UUID and bytes at the time."""
+
+    at: datetime
+    reason: str
+    free: bool
+    """Whether the wait is the operator's doing and so is given back to the retry budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Nobody knows: ask the operator by UUID at the time, before anything else."""
+
+    at: datetime
+    reason: str
+    free: bool = False
+    """As with RetryAt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Only a person or the company's own set-up can help."""
+
+    reason: str
+    company: bool
+    """Whether the whole company is held, not just this invoice."""
+
+
+Decision = Finish | RetryAt | Probe | Hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What is known of an invoice when an attempt ends. All instants are aware UTC."""
+
+    uploads: int
+    """How many uploads were begun, this one included."""
+    tries: int
+    """Attempts in a row, of any kind, that settled nothing; this one not included."""
+    give_up_at: datetime
+    """When the retry budget is used up and a person is asked."""
+    last_upload_at: datetime | None
+    probing: bool
+    """Whether the attempt was a probe, so that an earlier upload is still unsettled whatever went wrong now."""
+    refusal: str | None
+    """What the operator said when it refused the last upload, until a probe has settled it."""
+
+
+def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
+    """Say what to do next. Never answers with a resend while it is unknown whether the invoice exists."""
+    match outcome.kind:
+        case OutcomeKind.ACCEPTED:
+            return Finish(state=State.ACCEPTED, reason="the operator accepted it")
+        case OutcomeKind.ALREADY_THERE:
+            return Finish(state=State.ACCEPTED, reason="the operator already holds it: an earlier upload had arrived")
+        case OutcomeKind.UNAUTHORIZED:
+            return Hold(reason=_said(outcome, "the operator does not let this company in"), company=True)
+        case OutcomeKind.REFUSED:
+            return Probe(at=now, reason=_said(outcome, "the operator refused it; asking whether it exists anyway"))
+        case OutcomeKind.ABSENT if standing.refusal is not None:
+            return _settle_refusal(standing.refusal, standing, now=now, schedule=schedule)
+        case _:
+            return _try_later(outcome, standing, now=now, schedule=schedule)
+
+
+def _settle_refusal(refusal: str, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
+    # A first upload that was refused cannot have an older twin, so one look is proof. After a retry the refusal may
+    # be about the twin ("already exists"), and a list may lag behind: look again once the operator has had time.
+    settled_at = (standing.last_upload_at or now) + timedelta(seconds=schedule.absence_settle_seconds)
+    if standing.uploads > 1 and now < settled_at:
+        return Probe(at=settled_at, reason="not found yet; looking once more before the refusal counts")
+    return Finish(state=State.REFUSED, reason=refusal)
+
+
+def _try_later(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
+    free = outcome.kind in (OutcomeKind.THROTTLED, OutcomeKind.UNAVAILABLE)
+    if not free and now >= standing.give_up_at:
+        return Hold(reason=_said(outcome, "the retry budget is used up and it is still unsettled"), company=False)
+    # Somebody who is closed is never asked again at once; an unclear answer may be asked about at once.
+    tries = standing.tries + 1 if free else standing.tries
+    at = schedule.next_at(now=now, tries=tries, retry_after_seconds=outcome.retry_after_seconds)
+    if outcome.kind is OutcomeKind.ABSENT:
+        return RetryAt(at=at, reason="the operator does not have it; sending the same UUID again", free=False)
+    if standing.probing:
+        return Probe(at=at, reason=_said(outcome, "could not ask whether it arrived; asking again"), free=free)
+    if outcome.kind is OutcomeKind.IN_DOUBT:
+        return Probe(at=at, reason=_said(outcome, "no clear answer; asking whether it arrived"), free=False)
+    return RetryAt(at=at, reason=_said(outcome, "the operator cannot take it now"), free=True)
+
+
+def _said(outcome: Outcome, ours: str) -> str:
+    told = outcome.message or outcome.error_code
+    status = f"HTTP {outcome.http_status}" if outcome.http_status else None
+    detail = ", ".join(part for part in (status, told) if part)
+    return f"{ours} ({detail})" if detail else ours

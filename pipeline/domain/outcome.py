@@ -1,0 +1,48 @@
+"""What one HTTP exchange about an invoice proved: a closed set. Knows nothing of HTTP or of what to do next."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class OutcomeKind(StrEnum):
+    """What an attempt proved. Every answer and every transport failure is one of these."""
+
+    ACCEPTED = "accepted"
+    """An upload was answered with 201 and our UUID: the operator holds the invoice."""
+
+    ALREADY_THERE = "already_there"
+    """The operator, asked by UUID, knows the invoice."""
+
+    ABSENT = "absent"
+    """The operator, asked by UUID with a token proven good for the company, does not know the invoice."""
+
+    REFUSED = "refused"
+    """The operator said no to an upload. Whether the UUID exists nevertheless is for a probe to say."""
+
+    THROTTLED = "throttled"
+    """Too many requests; nothing was created."""
+
+    UNAVAILABLE = "unavailable"
+    """Proven not sent (no connection came about), or the operator says it is closed for now (503)."""
+
+    UNAUTHORIZED = "unauthorized"
+    """The company may not do this, fresh token included: concerns the company, never the invoice."""
+
+    IN_DOUBT = "in_doubt"
+    """Bytes may have arrived and nobody told us what became of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one attempt proved, with what the operator said, for people. Carries no body and no token."""
+
+    kind: OutcomeKind
+    http_status: int | None = None
+    error_code: str | None = None
+    """The operator's `code`, or the name of the transport failure (`read_timeout`, `reset`, `refused`, `dns` ...)."""
+    message: str | None = None
+    """The operator's `message`, or ours about the transport; one line, at most 500 characters."""
+    retry_after_seconds: float | None = None
+    """What the operator's Retry-After asked for, from the moment of the answer."""
+    operator_status: str | None = None
+    """PENDING, DELIVERED or FAILED where the answer told it."""

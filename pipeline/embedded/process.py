@@ -1,0 +1,30 @@
+"""What the supervisor must know about one process; knows no particular program."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSpec:
+    """A named command and how it is started, watched and stopped.
+
+    ``environment`` is laid over the variables of the supervisor. ``ready`` is asked again and again until it says yes.
+    A ``one_shot`` must end with status 0 within ``ready_seconds``. ``beside_previous`` starts and stops the process
+    together with the one before it in the list, instead of after it.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+    ready: Callable[[], bool] | None = None
+    ready_seconds: float = 30.0
+    restart: bool = True
+    one_shot: bool = False
+    beside_previous: bool = False
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 10.0

@@ -73,9 +73,9 @@ def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: Ret
         case OutcomeKind.ALREADY_THERE:
             return Finish(state=State.ACCEPTED, reason="the operator already holds it: an earlier upload had arrived")
         case OutcomeKind.UNAUTHORIZED:
-            return Hold(reason=_said(outcome, "the operator does not let this company in"), company=True)
+            return Hold(reason=explain(outcome, "the operator does not let this company in"), company=True)
         case OutcomeKind.REFUSED:
-            return Probe(at=now, reason=_said(outcome, "the operator refused it; asking whether it exists anyway"))
+            return Probe(at=now, reason=explain(outcome, "the operator refused it; asking whether it exists anyway"))
         case OutcomeKind.ABSENT if standing.refusal is not None:
             return _settle_refusal(standing.refusal, standing, now=now, schedule=schedule)
         case _:
@@ -94,20 +94,21 @@ def _settle_refusal(refusal: str, standing: Standing, *, now: datetime, schedule
 def _try_later(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
     free = outcome.kind in (OutcomeKind.THROTTLED, OutcomeKind.UNAVAILABLE)
     if not free and now >= standing.give_up_at:
-        return Hold(reason=_said(outcome, "the retry budget is used up and it is still unsettled"), company=False)
+        return Hold(reason=explain(outcome, "the retry budget is used up and it is still unsettled"), company=False)
     # Somebody who is closed is never asked again at once; an unclear answer may be asked about at once.
     tries = standing.tries + 1 if free else standing.tries
     at = schedule.next_at(now=now, tries=tries, retry_after_seconds=outcome.retry_after_seconds)
     if outcome.kind is OutcomeKind.ABSENT:
         return RetryAt(at=at, reason="the operator does not have it; sending the same UUID again", free=False)
     if standing.probing:
-        return Probe(at=at, reason=_said(outcome, "could not ask whether it arrived; asking again"), free=free)
+        return Probe(at=at, reason=explain(outcome, "could not ask whether it arrived; asking again"), free=free)
     if outcome.kind is OutcomeKind.IN_DOUBT:
-        return Probe(at=at, reason=_said(outcome, "no clear answer; asking whether it arrived"), free=False)
-    return RetryAt(at=at, reason=_said(outcome, "the operator cannot take it now"), free=True)
+        return Probe(at=at, reason=explain(outcome, "no clear answer; asking whether it arrived"), free=False)
+    return RetryAt(at=at, reason=explain(outcome, "the operator cannot take it now"), free=True)
 
 
-def _said(outcome: Outcome, ours: str) -> str:
+def explain(outcome: Outcome, ours: str) -> str:
+    """Put our words and what the operator said into one line for a person."""
     told = outcome.message or outcome.error_code
     status = f"HTTP {outcome.http_status}" if outcome.http_status else None
     detail = ", ".join(part for part in (status, told) if part)

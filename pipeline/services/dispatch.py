@@ -1,0 +1,111 @@
+"""The pump: takes due invoices fairly across companies and hands them to the workers in chunks, one pump at a time.
+
+Rung by the bell after a submit, by workers that have room again, and by beat. Knows nothing of Celery or HTTP.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from itertools import groupby
+from uuid import UUID
+
+from sqlmodel import Session
+
+from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.domain.state import State
+from pipeline.services.ports import Chunk, ChunkPublisher, Clock
+from pipeline.settings import Settings
+from pipeline.storage import claims, companies, leases
+from pipeline.storage.claims import DueInvoice
+from pipeline.storage.database import Database
+
+LEASE_NAME = "dispatch"
+LEASE_SECONDS = 30.0
+"""A pump that died is replaced after this; a living one takes the lease anew in every round."""
+ROUNDS = 100
+"""After so many rounds a pump leaves, so that a task never runs into its time limit; beat rings the next one."""
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Dispatches what is due until nothing is, or the workers have enough."""
+
+    def __init__(self, *, database: Database, publisher: ChunkPublisher, settings: Settings, clock: Clock) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._settings = settings
+        self._clock = clock
+
+    def run(self, holder: UUID) -> int:
+        """Dispatch until nothing is due; return how many invoices were handed out. Harmless when rung twice.
+
+        Raises: ServiceUnavailableError when database or broker cannot be reached; the leases bring the work back.
+        """
+        with self._database.transaction() as session:
+            leases.ring(session, LEASE_NAME)
+        handed_out = 0
+        for _ in range(ROUNDS):
+            with self._database.transaction() as session:
+                seen = leases.take(session, LEASE_NAME, holder=holder, now=self._clock(), seconds=LEASE_SECONDS)
+            if seen is None:
+                return handed_out
+            count = self._round()
+            handed_out += count
+            if count == 0 and self._leave(holder, seen=seen):
+                return handed_out
+        self._leave(holder, seen=None)
+        return handed_out
+
+    def _leave(self, holder: UUID, *, seen: int | None) -> bool:
+        with self._database.transaction() as session:
+            return leases.leave(session, LEASE_NAME, holder=holder, seen=seen)
+
+    def _round(self) -> int:
+        now = self._clock()
+        with self._database.transaction() as session:
+            for invoice_id in claims.sweep(session, now=now):
+                log.warning("lease expired while sending", extra={"event": "lease_expired", "invoice": str(invoice_id)})
+        with self._database.transaction() as session:
+            limit = self._settings.window_chunks * self._settings.chunk_invoices
+            room = limit - claims.count_in_flight(session, now=now)
+            due = claims.pick_due(session, now=now, room=room)
+            until = now + timedelta(seconds=self._settings.dispatch_lease_seconds)
+            names = {each.id: each.name for each in companies.list_companies(session)} if due else {}
+            chunks = [self._stamp(session, cut, until=until, names=names) for cut in self._cut(due)]
+        self._publish(chunks)
+        return len(due)
+
+    def _publish(self, chunks: list[Chunk]) -> None:
+        # After the commit, never before: a message must not overtake the rows it speaks of.
+        for chunk in chunks:
+            try:
+                self._publisher.publish(chunk)
+            except ServiceUnavailableError:
+                log.warning("broker away", extra={"event": "publish_failed", "epoch": chunk.epoch})
+                raise
+
+    def _stamp(self, session: Session, cut: list[DueInvoice], *, until: datetime, names: dict[UUID, str]) -> Chunk:
+        ids = tuple(invoice.id for invoice in cut)
+        return Chunk(
+            company_id=cut[0].company_id,
+            company_name=names[cut[0].company_id],
+            epoch=claims.stamp(session, ids, until=until),
+            invoice_ids=ids,
+            is_probe=cut[0].state is State.IN_DOUBT,
+        )
+
+    def _cut(self, due: Iterable[DueInvoice]) -> Iterator[list[DueInvoice]]:
+        ordered = sorted(due, key=lambda invoice: (invoice.company_id, invoice.state is State.IN_DOUBT))
+        for _, group in groupby(ordered, key=lambda invoice: (invoice.company_id, invoice.state is State.IN_DOUBT)):
+            chunk: list[DueInvoice] = []
+            size = 0
+            for invoice in group:
+                too_heavy = size + invoice.size > self._settings.chunk_bytes
+                if chunk and (len(chunk) >= self._settings.chunk_invoices or too_heavy):
+                    yield chunk
+                    chunk, size = [], 0
+                chunk.append(invoice)
+                size += invoice.size
+            if chunk:
+                yield chunk

@@ -1,0 +1,116 @@
+"""Submitting: one document becomes one queued invoice inside the caller's own transaction.
+
+Safe to call twice with the same document: the same invoice comes back. Knows nothing of files or the network.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+from sqlalchemy import event
+from sqlmodel import Session
+
+from pipeline.domain.document import DEFAULT_LIMITS, DocumentLimits, InvoiceHeader, inspect
+from pipeline.domain.errors import InvalidInputError, UuidConflictError
+from pipeline.domain.state import State
+from pipeline.maventa.schemas import UploadOptions
+from pipeline.services.ports import Bell
+from pipeline.storage.companies import find_company
+from pipeline.storage.submissions import NewInvoice, Stored, find_stored, insert_invoice
+
+NAMESPACE = UUID("5c1d3f0e-7a52-5b0f-9a3d-6f0f3c1f8f11")
+"""Of the UUIDs we derive. Never change it: the same command run twice would send twice."""
+
+REFERENCE_LIMIT = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """The invoice that stands under the UUID now."""
+
+    uuid: UUID
+    state: State
+    created: bool
+    """False when the same document was submitted before; nothing was added."""
+    sha256: str
+    header: InvoiceHeader
+
+
+def submit(
+    session: Session,
+    *,
+    company: UUID | str,
+    content: bytes,
+    filename: str,
+    uuid: UUID | None = None,
+    reference: str | None = None,
+    batch: str | None = None,
+    options: UploadOptions | None = None,
+    limits: DocumentLimits = DEFAULT_LIMITS,
+    bell: Bell | None = None,
+    now: datetime | None = None,
+) -> Submitted:
+    """Queue one document for sending; joins the session's transaction and never commits it.
+
+    `company` is the operator's company UUID or our name for it. Without `uuid` one is derived from the company and
+    `reference`, or the document's SHA-256, so that running twice sends once. `bell` is rung after the commit.
+
+    Raises: UnknownCompanyError; DocumentError (the file, with what to do); UuidConflictError (the UUID is taken by
+    other bytes, options or company); InvalidInputError (reference or batch name). Nothing was written then.
+    """
+    owner = find_company(session, company)
+    for name, value in (("reference", reference), ("batch", batch)):
+        if value is not None and not 0 < len(value.strip()) <= REFERENCE_LIMIT:
+            raise InvalidInputError(f"{filename}: the {name} must have 1 to {REFERENCE_LIMIT} characters")
+    document = inspect(content, filename=filename, limits=limits)
+    chosen = options or UploadOptions()
+    key = uuid or derive_uuid(owner.id, reference=reference, sha256=document.sha256)
+    header = document.header
+    new = NewInvoice(
+        id=key,
+        company_id=owner.id,
+        content=content,
+        sha256=document.sha256,
+        kind=document.kind.value,
+        filename=document.filename,
+        reference=reference,
+        batch=batch,
+        options_json=chosen.to_json(),
+        format=header.format.value,
+        number=header.number,
+        issue_date=header.issue_date,
+        total=header.total,
+        currency=header.currency,
+        seller_name=header.seller_name,
+        buyer_name=header.buyer_name,
+    )
+    with session.begin_nested():
+        # A savepoint, so that a refused invoice leaves nothing behind in a transaction that goes on.
+        created = insert_invoice(session, new, now=now or datetime.now(UTC))
+        state = State.QUEUED if created else _same_or_refuse(find_stored(session, key), new, options=chosen)
+    if created and bell is not None:
+        event.listen(session, "after_commit", lambda _: bell(), once=True)
+    return Submitted(uuid=key, state=state, created=created, sha256=document.sha256.hex(), header=header)
+
+
+def derive_uuid(company_id: UUID, *, reference: str | None, sha256: bytes) -> UUID:
+    """Return the UUIDv5 of a company's document: of its reference where there is one, else of its bytes."""
+    kind, value = ("reference", reference) if reference is not None else ("sha256", sha256.hex())
+    return uuid5(NAMESPACE, f"{company_id}/{kind}/{value}")
+
+
+def _same_or_refuse(stored: Stored | None, new: NewInvoice, *, options: UploadOptions) -> State:
+    if stored is None:
+        raise InvalidInputError(f"{new.filename}: UUID {new.id} was just removed; try again")
+    if stored.company_id != new.company_id:
+        raise UuidConflictError(f"{new.filename}: UUID {new.id} belongs to another company; choose another UUID")
+    if stored.sha256 != new.sha256:
+        raise UuidConflictError(
+            f"{new.filename}: UUID {new.id} was submitted with other bytes (SHA-256 {stored.sha256.hex()}, now "
+            f"{new.sha256.hex()}); the first submission stands, a corrected document needs a new UUID or reference"
+        )
+    if UploadOptions.from_json(stored.options) != options:
+        raise UuidConflictError(
+            f"{new.filename}: UUID {new.id} was submitted with other routing options; the first submission stands"
+        )
+    return stored.state

@@ -1,0 +1,143 @@
+"""Every setting of an installation, from the environment or the state folder's file. Knows nothing of who uses them."""
+
+import os
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.retry import DEFAULT_WAITS_SECONDS, RetrySchedule
+
+ENVIRONMENT_FILE_NAME = "postiljon.env"
+"""Written by `postiljon up` into the state folder, mode 0600; real environment variables win over it."""
+
+MIB = 1024 * 1024
+
+
+class Installation(StrEnum):
+    """Which operator an installation talks to."""
+
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """Settings by name; each has the environment variable POSTILJON_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTILJON_", extra="ignore", frozen=True)
+
+    installation: Installation = Installation.TEST
+    database_url: str | None = None
+    broker_url: SecretStr | None = None
+    operator_url: str | None = None
+    """Instead of the operator's own hosts: one base URL for all four services (a simulator)."""
+    encryption_key: SecretStr | None = None
+    encryption_key_file: Path | None = None
+    """Fernet keys, one a line, the newest first; older ones still open what they closed."""
+
+    chunk_invoices: int = Field(default=100, ge=1, le=1000)
+    """Design section 5: from 100 on Celery's cost per message vanishes; the operator reads 100 ids a call."""
+    chunk_bytes: int = Field(default=32 * MIB, ge=1)
+    """A worker holds one chunk of documents in memory."""
+    window_chunks: int = Field(default=8, ge=1)
+    """How many chunks may be with workers or on their way; more would only wait in the broker, out of turn."""
+    dispatch_lease_seconds: float = Field(default=15.0, gt=0)
+    """How long a published chunk may wait for a worker before it is dispatched anew."""
+    claim_lease_seconds: float = Field(default=30.0, gt=0)
+    """How long a claim stands without a heartbeat; then the sweep turns it into a probe."""
+    dispatch_interval_seconds: float = Field(default=1.0, gt=0)
+    follow_interval_seconds: float = Field(default=5.0, gt=0)
+    hold_check_seconds: float = Field(default=60.0, gt=0)
+
+    connect_timeout_seconds: float = Field(default=10.0, gt=0)
+    read_timeout_seconds: float = Field(default=60.0, gt=0)
+    """Contract section 8: clients in the wild use 10 to 120 s; a ZIP can be slow."""
+    write_timeout_seconds: float = Field(default=60.0, gt=0)
+    pool_timeout_seconds: float = Field(default=30.0, gt=0)
+    upload_concurrency: int = Field(default=100, ge=1)
+
+    retry_waits_seconds: Annotated[tuple[float, ...], NoDecode] = DEFAULT_WAITS_SECONDS
+    retry_budget_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
+    absence_settle_seconds: float = Field(default=30.0, ge=0)
+
+    look_waits_seconds: Annotated[tuple[float, ...], NoDecode] = (2.0, 5.0, 15.0, 60.0, 300.0, 3600.0)
+    """Waits between looks at an accepted invoice; the last one repeats."""
+    delivered_looks_seconds: float = Field(default=6 * 3600.0, gt=0)
+    """DELIVERED may turn FAILED days later (contract section 3): how often we still look ..."""
+    delivered_days: float = Field(default=14.0, ge=0)
+    """... and for how many days."""
+
+    max_document_bytes: int = Field(default=150 * MIB, ge=1)
+
+    @field_validator("retry_waits_seconds", "look_waits_seconds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @cached_property
+    def schedule(self) -> RetrySchedule:
+        """The retry schedule as the domain knows it."""
+        return RetrySchedule(
+            waits_seconds=self.retry_waits_seconds,
+            budget_seconds=self.retry_budget_seconds,
+            absence_settle_seconds=self.absence_settle_seconds,
+        )
+
+    def require_database_url(self) -> str:
+        """Return the database URL. Raises: ConfigurationError when none is set."""
+        if not self.database_url:
+            raise ConfigurationError("no database: run `postiljon up`, or set POSTILJON_DATABASE_URL")
+        return self.database_url
+
+    def require_broker_url(self) -> str:
+        """Return the broker URL. Raises: ConfigurationError when none is set."""
+        if self.broker_url is None:
+            raise ConfigurationError("no broker: run `postiljon up`, or set POSTILJON_BROKER_URL")
+        return self.broker_url.get_secret_value()
+
+    def require_encryption_keys(self) -> tuple[str, ...]:
+        """Return the Fernet keys, newest first. There is no default.
+
+        Raises: ConfigurationError when none is set or the file cannot be read.
+        """
+        if self.encryption_key is not None:
+            return (self.encryption_key.get_secret_value(),)
+        if self.encryption_key_file is None:
+            raise ConfigurationError(
+                "no encryption key for the operator keys: set POSTILJON_ENCRYPTION_KEY_FILE or POSTILJON_ENCRYPTION_KEY"
+            )
+        try:
+            lines = self.encryption_key_file.read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigurationError(f"cannot read the encryption key file {self.encryption_key_file}: {exc}") from exc
+        if not lines:
+            raise ConfigurationError(f"the encryption key file {self.encryption_key_file} is empty")
+        return tuple(lines)
+
+
+def state_directory() -> Path:
+    """Return the folder of the embedded form: POSTILJON_STATE_DIR, or one below the user's home."""
+    named = os.environ.get("POSTILJON_STATE_DIR")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "postiljon"
+
+
+def load_settings(environment_file: Path | None = None) -> Settings:
+    """Read the settings from the environment, then from the state folder's file.
+
+    Raises: ConfigurationError naming the first setting that is wrong.
+    """
+    path = environment_file or state_directory() / ENVIRONMENT_FILE_NAME
+    try:
+        return Settings(_env_file=path)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"POSTILJON_{name}: {first['msg']}") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc

@@ -1,0 +1,1 @@
+"""Everything that knows SQL. PostgreSQL is the truth; the broker only rings."""

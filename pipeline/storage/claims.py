@@ -1,0 +1,303 @@
+"""Who may work on an invoice: dispatching, claiming, heartbeats, recording and the sweep, each a compare-and-set.
+
+Every statement that moves an invoice names the epoch it was given; a late writer with an older epoch changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from pipeline.domain.decision import Standing
+from pipeline.domain.outcome import Outcome
+from pipeline.domain.state import State
+
+DUE = "state IN ('queued', 'waiting', 'in_doubt')"
+
+COUNT_IN_FLIGHT = text("SELECT count(*) FROM invoice WHERE lease_until > :now")
+COMPANIES_WITH_WORK = text(f"""
+    SELECT id FROM company WHERE hold_reason IS NULL AND EXISTS (
+        SELECT 1 FROM invoice WHERE company_id = company.id AND {DUE} AND due_at <= :now)
+""")
+PICK = text(f"""
+    SELECT picked.* FROM unnest(CAST(:companies AS uuid[])) AS named(id) CROSS JOIN LATERAL (
+        SELECT id, company_id, size, state FROM invoice
+        WHERE company_id = named.id AND {DUE} AND due_at <= :now
+        ORDER BY due_at LIMIT :share FOR UPDATE SKIP LOCKED) AS picked
+""")
+NEXT_EPOCH = text("SELECT nextval('epoch')")
+STAMP = text("""
+    UPDATE invoice SET epoch = :epoch, lease_until = :until, due_at = :until WHERE id = ANY(:ids)
+""")
+CLAIM_UPLOADS = text("""
+    WITH locked AS (
+        SELECT id, state FROM invoice
+        WHERE id = ANY(:ids) AND epoch = :epoch AND state IN ('queued', 'waiting') AND lease_until > :now
+        ORDER BY id FOR UPDATE
+    ), claimed AS (
+        UPDATE invoice SET state = 'sending', lease_until = :until, due_at = NULL, uploads = uploads + 1,
+            last_upload_at = :now, give_up_at = coalesce(give_up_at, :give_up_at), reason = NULL, changed_at = :now
+        FROM locked WHERE invoice.id = locked.id RETURNING invoice.*, locked.state AS source
+    ), noted AS (
+        INSERT INTO event (invoice_id, at, kind, source, target, cause)
+        SELECT id, :now, 'upload_begun', source, 'sending', 'upload ' || uploads || ' begins' FROM claimed
+    ), begun AS (
+        INSERT INTO attempt (invoice_id, number, kind, epoch, started_at)
+        SELECT id, (SELECT count(*) + 1 FROM attempt WHERE invoice_id = claimed.id), 'upload', :epoch, :now
+        FROM claimed RETURNING id AS attempt_id, invoice_id
+    )
+    SELECT claimed.*, begun.attempt_id, document.content, document.kind AS document_kind FROM claimed
+    JOIN begun ON begun.invoice_id = claimed.id JOIN document ON document.sha256 = claimed.document_sha256
+""")
+CLAIM_PROBES = text("""
+    WITH locked AS (
+        SELECT id FROM invoice
+        WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now
+        AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch)
+        ORDER BY id FOR UPDATE
+    ), claimed AS (
+        UPDATE invoice SET lease_until = :until, due_at = :until,
+            give_up_at = coalesce(give_up_at, :give_up_at), changed_at = :now
+        FROM locked WHERE invoice.id = locked.id RETURNING invoice.*
+    ), noted AS (
+        INSERT INTO event (invoice_id, at, kind, source, target, cause)
+        SELECT id, :now, 'probe_begun', 'in_doubt', 'in_doubt', 'asking the operator whether it holds the UUID'
+        FROM claimed
+    ), begun AS (
+        INSERT INTO attempt (invoice_id, number, kind, epoch, started_at)
+        SELECT id, (SELECT count(*) + 1 FROM attempt WHERE invoice_id = claimed.id), 'probe', :epoch, :now
+        FROM claimed RETURNING id AS attempt_id, invoice_id
+    )
+    SELECT claimed.*, begun.attempt_id FROM claimed JOIN begun ON begun.invoice_id = claimed.id
+""")
+HEARTBEAT = text("""
+    UPDATE invoice SET lease_until = :until,
+        due_at = CASE WHEN state = 'in_doubt' THEN CAST(:until AS timestamptz) ELSE due_at END
+    WHERE id = ANY(:ids) AND epoch = :epoch AND lease_until IS NOT NULL
+""")
+RECORD = text("""
+    UPDATE invoice SET state = :target, reason = :reason, held_for = :held_for, lease_until = NULL, due_at = :due_at,
+        tries = :tries, refusal = :refusal, give_up_at = :give_up_at,
+        operator_status = coalesce(:status, operator_status),
+        accepted_at = CASE WHEN :target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
+        look_at = :look_at, changed_at = :now
+    WHERE id = :id AND epoch = :epoch AND state = :source AND lease_until IS NOT NULL
+    RETURNING id
+""")
+FINISH_ATTEMPT = text("""
+    UPDATE attempt SET finished_at = :now, outcome = :outcome, http_status = :http_status, error_code = :error_code,
+        message = :message WHERE id = :attempt_id
+""")
+NOTE = text("""
+    INSERT INTO event (invoice_id, at, kind, source, target, cause)
+    VALUES (:id, :now, :kind, :source, :target, :cause)
+""")
+SWEEP = text("""
+    WITH expired AS (
+        SELECT id FROM invoice WHERE state = 'sending' AND lease_until <= :now
+        ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
+    ), swept AS (
+        UPDATE invoice SET state = 'in_doubt', lease_until = NULL, due_at = :now, epoch = nextval('epoch'),
+            reason = :cause, changed_at = :now
+        FROM expired WHERE invoice.id = expired.id RETURNING invoice.id
+    )
+    INSERT INTO event (invoice_id, at, kind, source, target, cause)
+    SELECT id, :now, 'lease_expired', 'sending', 'in_doubt', :cause FROM swept RETURNING invoice_id
+""")
+SWEEP_CAUSE = "the worker fell silent while it was sending; asking the operator whether it arrived"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueInvoice:
+    """An invoice that the dispatcher has locked."""
+
+    id: UUID
+    company_id: UUID
+    size: int
+    state: State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """An invoice a worker holds under an epoch, its attempt row already committed."""
+
+    id: UUID
+    attempt_id: int
+    source: State
+    standing: Standing
+    number: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedUpload(Claimed):
+    """With what is to be uploaded."""
+
+    content: bytes = field(repr=False)
+    is_zip: bool
+    filename: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """What an attempt proved and where it takes the invoice."""
+
+    claimed: Claimed
+    outcome: Outcome
+    target: State
+    reason: str
+    due_at: datetime | None = None
+    held_for: str | None = None
+    tries: int = 0
+    refusal: str | None = None
+    give_up_at: datetime | None = None
+    look_at: datetime | None = None
+
+
+def pick_due(session: Session, *, now: datetime, room: int) -> list[DueInvoice]:
+    """Lock up to about `room` due invoices, each company with work getting the same share; held ones none."""
+    connection = session.connection()
+    companies = [row.id for row in connection.execute(COMPANIES_WITH_WORK, {"now": now})]
+    if not companies or room <= 0:
+        return []
+    share = -(-room // len(companies))
+    rows = connection.execute(PICK, {"companies": companies, "now": now, "share": share})
+    return [DueInvoice(id=r.id, company_id=r.company_id, size=r.size, state=State(r.state)) for r in rows]
+
+
+def count_in_flight(session: Session, *, now: datetime) -> int:
+    """Count the invoices that are with workers or on their way to them."""
+    return int(session.connection().execute(COUNT_IN_FLIGHT, {"now": now}).scalar_one())
+
+
+def stamp(session: Session, ids: Sequence[UUID], *, until: datetime) -> int:
+    """Give locked invoices a new epoch and a lease until an instant; return the epoch."""
+    connection = session.connection()
+    epoch = int(connection.execute(NEXT_EPOCH).scalar_one())
+    connection.execute(STAMP, {"epoch": epoch, "until": until, "ids": list(ids)})
+    return epoch
+
+
+def claim_uploads(
+    session: Session, ids: Sequence[UUID], *, epoch: int, now: datetime, lease: timedelta, give_up_at: datetime
+) -> list[ClaimedUpload]:
+    """Move what is still ours under the epoch to sending, with an attempt row each, and return it with its bytes."""
+    parameters = {"ids": list(ids), "epoch": epoch, "now": now, "until": now + lease, "give_up_at": give_up_at}
+    rows = session.connection().execute(CLAIM_UPLOADS, parameters)
+    return [
+        ClaimedUpload(
+            id=row.id,
+            attempt_id=row.attempt_id,
+            source=State.SENDING,
+            standing=_standing(row, probing=False),
+            number=row.number,
+            content=bytes(row.content),
+            is_zip=row.document_kind == "zip",
+            filename=row.filename,
+            options=row.options,
+        )
+        for row in rows
+    ]
+
+
+def claim_probes(
+    session: Session, ids: Sequence[UUID], *, epoch: int, now: datetime, lease: timedelta, give_up_at: datetime
+) -> list[Claimed]:
+    """Take what is still in doubt under the epoch, with an attempt row each; a message seen twice takes nothing."""
+    parameters = {"ids": list(ids), "epoch": epoch, "now": now, "until": now + lease, "give_up_at": give_up_at}
+    rows = session.connection().execute(CLAIM_PROBES, parameters)
+    return [
+        Claimed(
+            id=row.id,
+            attempt_id=row.attempt_id,
+            source=State.IN_DOUBT,
+            standing=_standing(row, probing=True),
+            number=row.number,
+        )
+        for row in rows
+    ]
+
+
+def heartbeat(session: Session, ids: Sequence[UUID], *, epoch: int, until: datetime) -> None:
+    """Keep the lease of invoices whose exchange is still under way."""
+    session.connection().execute(HEARTBEAT, {"ids": list(ids), "epoch": epoch, "until": until})
+
+
+def record(session: Session, moves: Sequence[Move], *, epoch: int, now: datetime) -> set[UUID]:
+    """Write outcomes, states and events; return the invoices that moved. The others have a newer epoch: we are late.
+
+    The outcome of a late attempt is kept in its attempt row all the same.
+    """
+    connection = session.connection()
+    moved: list[Move] = []
+    for move in sorted(moves, key=lambda each: each.claimed.id):
+        row = connection.execute(RECORD, _record_parameters(move, epoch=epoch, now=now)).one_or_none()
+        if row is not None:
+            moved.append(move)
+    if moves:
+        connection.execute(FINISH_ATTEMPT, [_attempt_parameters(move, now=now) for move in moves])
+    if moved:
+        connection.execute(NOTE, [_event_parameters(move, now=now) for move in moved])
+    return {move.claimed.id for move in moved}
+
+
+def sweep(session: Session, *, now: datetime) -> list[UUID]:
+    """Turn uploads whose lease is over into doubts to be probed; never into a resend."""
+    return [row.invoice_id for row in session.connection().execute(SWEEP, {"now": now, "cause": SWEEP_CAUSE})]
+
+
+def _standing(row: Any, *, probing: bool) -> Standing:
+    return Standing(
+        uploads=row.uploads,
+        tries=row.tries,
+        give_up_at=row.give_up_at,
+        last_upload_at=row.last_upload_at,
+        probing=probing,
+        refusal=row.refusal,
+    )
+
+
+def _record_parameters(move: Move, *, epoch: int, now: datetime) -> dict[str, Any]:
+    return {
+        "id": move.claimed.id,
+        "epoch": epoch,
+        "source": move.claimed.source.value,
+        "target": move.target.value,
+        "reason": move.reason,
+        "held_for": move.held_for,
+        "due_at": move.due_at,
+        "tries": move.tries,
+        "refusal": move.refusal,
+        "give_up_at": move.give_up_at,
+        "status": move.outcome.operator_status,
+        "look_at": move.look_at,
+        "now": now,
+    }
+
+
+def _attempt_parameters(move: Move, *, now: datetime) -> dict[str, Any]:
+    outcome = move.outcome
+    return {
+        "attempt_id": move.claimed.attempt_id,
+        "now": now,
+        "outcome": outcome.kind.value,
+        "http_status": outcome.http_status,
+        "error_code": outcome.error_code,
+        "message": outcome.message,
+    }
+
+
+def _event_parameters(move: Move, *, now: datetime) -> dict[str, Any]:
+    kind = "upload_answered" if move.claimed.source is State.SENDING else "probe_answered"
+    return {
+        "id": move.claimed.id,
+        "now": now,
+        "kind": kind,
+        "source": move.claimed.source.value,
+        "target": move.target.value,
+        "cause": move.reason,
+    }

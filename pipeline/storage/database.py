@@ -1,0 +1,74 @@
+"""Engine, sessions and the translation of database failures. Knows nothing of tables."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import errors as pg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlmodel import Session
+
+from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
+
+CONNECT_TIMEOUT_SECONDS = 5
+STATEMENT_TIMEOUT_MILLISECONDS = 60_000
+"""No statement of ours should take a second; this ends one that waits for a lock nobody will release."""
+
+
+class Database:
+    """One connection pool and the transactions on it. Made after a fork, never before."""
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        self.engine: Engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=5,
+            pool_timeout=CONNECT_TIMEOUT_SECONDS,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS}"
+                " -c idle_in_transaction_session_timeout=60000",
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Open a session, commit at the end, roll back on any error.
+
+        Raises: ServiceUnavailableError when the database cannot be reached or has no room.
+        """
+        with translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn database failures that a person can do something about into errors of ours."""
+    try:
+        yield
+    except DBAPIError as exc:
+        known = _translate(exc)
+        if known is None:
+            raise
+        raise known from exc
+
+
+def _translate(exc: DBAPIError) -> ServiceUnavailableError | ConfigurationError | None:
+    first_line = str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else type(exc.orig).__name__
+    if isinstance(exc.orig, pg.DiskFull | pg.OutOfMemory):
+        return ServiceUnavailableError(f"the database has no room ({first_line}); nothing was stored, free space first")
+    if isinstance(exc.orig, pg.ReadOnlySqlTransaction):
+        return ServiceUnavailableError(f"the database is read-only ({first_line}); nothing was stored")
+    if isinstance(exc.orig, pg.UndefinedTable | pg.UndefinedColumn):
+        return ConfigurationError(
+            f"the database has not the tables of this version ({first_line}): postiljon db upgrade"
+        )
+    if isinstance(exc, OperationalError | InterfaceError):
+        return ServiceUnavailableError(f"the database cannot be reached ({first_line}); nothing was lost, try again")
+    return None

@@ -1,0 +1,42 @@
+"""Leases for tasks of which only one may run in the fleet, and the bell that is never lost while one runs."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+RING = text("""
+    INSERT INTO lease AS l (name, rung) VALUES (:name, 1)
+    ON CONFLICT (name) DO UPDATE SET rung = l.rung + 1
+""")
+TAKE = text("""
+    UPDATE lease SET holder = :holder, until = :until
+    WHERE name = :name AND (holder IS NULL OR until < :now OR holder = :holder)
+    RETURNING rung
+""")
+LEAVE = text("""
+    UPDATE lease SET holder = NULL, until = NULL
+    WHERE name = :name AND holder = :holder AND rung = coalesce(CAST(:seen AS bigint), rung)
+    RETURNING name
+""")
+
+
+def ring(session: Session, name: str) -> None:
+    """Note that the task is wanted, whether or not somebody is at it now."""
+    session.connection().execute(RING, {"name": name})
+
+
+def take(session: Session, name: str, *, holder: UUID, now: datetime, seconds: float) -> int | None:
+    """Become or stay the holder; return how often it was rung for by now, None when somebody else holds it."""
+    parameters = {"name": name, "holder": holder, "now": now, "until": now + timedelta(seconds=seconds)}
+    return session.connection().execute(TAKE, parameters).scalar_one_or_none()
+
+
+def leave(session: Session, name: str, *, holder: UUID, seen: int | None) -> bool:
+    """Give the lease back; False when it was rung for since `seen`, so that the holder must look again.
+
+    None gives it back in any case.
+    """
+    left = session.connection().execute(LEAVE, {"name": name, "holder": holder, "seen": seen})
+    return left.scalar_one_or_none() is not None

@@ -1,0 +1,108 @@
+"""Looking without touching: one invoice with its story, lists, and counts. Used by people's commands only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, text
+from sqlmodel import Session, col, select
+
+from pipeline.domain.errors import UnknownInvoiceError
+from pipeline.domain.state import State
+from pipeline.storage.tables import AttemptRow, BatchRow, CompanyRow, EventRow, InvoiceRow
+
+PROGRESS = text("""
+    SELECT state, count(*) AS invoices, count(*) FILTER (WHERE accepted_at IS NOT NULL) AS accepted
+    FROM invoice GROUP BY state
+""")
+TIMEOUTS_SURVIVED = text("""
+    SELECT count(*) FROM attempt JOIN invoice ON invoice.id = attempt.invoice_id
+    WHERE attempt.kind = 'upload' AND invoice.accepted_at IS NOT NULL
+        AND (attempt.outcome = 'in_doubt' OR attempt.outcome IS NULL)
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """An invoice with everything that happened to it, in order."""
+
+    invoice: InvoiceRow
+    company: CompanyRow
+    batch: str | None
+    attempts: Sequence[AttemptRow]
+    events: Sequence[EventRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvoiceFilter:
+    """Which invoices a list shows; None means any."""
+
+    state: State | None = None
+    company_id: UUID | None = None
+    batch: str | None = None
+    number: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Counts over all invoices of the installation."""
+
+    by_state: dict[State, int]
+    accepted: int
+    """All that the operator ever took, whatever became of them."""
+
+
+def read_story(session: Session, invoice_id: UUID) -> Story:
+    """Return an invoice with its attempts and events. Raises: UnknownInvoiceError."""
+    invoice = session.get(InvoiceRow, invoice_id)
+    if invoice is None:
+        raise UnknownInvoiceError(f"unknown invoice {invoice_id}: `postiljon list` shows what there is")
+    company = session.get_one(CompanyRow, invoice.company_id)
+    batch = session.get(BatchRow, invoice.batch_id) if invoice.batch_id is not None else None
+    attempts = session.exec(
+        select(AttemptRow).where(AttemptRow.invoice_id == invoice_id).order_by(col(AttemptRow.number))
+    ).all()
+    events = session.exec(select(EventRow).where(EventRow.invoice_id == invoice_id).order_by(col(EventRow.id))).all()
+    return Story(
+        invoice=invoice, company=company, batch=batch.name if batch else None, attempts=attempts, events=events
+    )
+
+
+def list_invoices(session: Session, wanted: InvoiceFilter) -> Sequence[tuple[InvoiceRow, str]]:
+    """Return invoices with their company's name, the newest first."""
+    query = select(InvoiceRow, CompanyRow.name).join(CompanyRow)
+    if wanted.state is not None:
+        query = query.where(InvoiceRow.state == wanted.state.value)
+    if wanted.company_id is not None:
+        query = query.where(InvoiceRow.company_id == wanted.company_id)
+    if wanted.batch is not None:
+        query = query.join(BatchRow).where(BatchRow.name == wanted.batch)
+    if wanted.number is not None:
+        query = query.where(InvoiceRow.number == wanted.number)
+    if wanted.since is not None:
+        query = query.where(InvoiceRow.submitted_at >= wanted.since)
+    return session.exec(
+        query.order_by(col(InvoiceRow.submitted_at).desc(), col(InvoiceRow.id)).limit(wanted.limit)
+    ).all()
+
+
+def read_progress(session: Session) -> Progress:
+    """Count the invoices by state."""
+    rows: Sequence[Any] = session.connection().execute(PROGRESS).all()
+    return Progress(
+        by_state={State(row.state): row.invoices for row in rows}, accepted=sum(row.accepted for row in rows)
+    )
+
+
+def count_timeouts_survived(session: Session) -> int:
+    """Count uploads that ended without a clear answer and whose invoice the operator holds all the same."""
+    return int(session.connection().execute(TIMEOUTS_SURVIVED).scalar_one())
+
+
+def count_companies(session: Session) -> int:
+    """Count the companies."""
+    return session.exec(select(func.count()).select_from(CompanyRow)).one()

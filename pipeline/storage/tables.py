@@ -1,0 +1,195 @@
+"""The tables, as SQLModel classes. Rows only: they validate nothing (table=True does not) and decide nothing.
+
+The rules that the database itself keeps (legal moves, growing epochs, immutable documents) are in migration 0001.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, LargeBinary, Numeric, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from pipeline.domain.state import State
+
+STATES_SQL = ", ".join(f"'{state.value}'" for state in State)
+DUE_SQL = "state IN ('queued', 'waiting', 'in_doubt')"
+
+
+def _instant(*, nullable: bool = False) -> Any:
+    return Column(DateTime(timezone=True), nullable=nullable)
+
+
+class CompanyRow(SQLModel, table=True):
+    """A company account at the operator, with its keys encrypted."""
+
+    __tablename__ = "company"
+
+    id: UUID = Field(primary_key=True)
+    name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    user_api_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    vendor_api_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    scopes: str = Field(sa_column=Column(Text, nullable=False))
+    hold_reason: str | None = Field(default=None, sa_column=Column(Text))
+    held_since: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    checked_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    created_at: datetime = Field(sa_column=_instant())
+
+
+class AccessTokenRow(SQLModel, table=True):
+    """The shelf on which the whole fleet shares one token per company."""
+
+    __tablename__ = "access_token"
+
+    company_id: UUID = Field(primary_key=True, foreign_key="company.id")
+    generation: int = Field(sa_column=Column(BigInteger, nullable=False))
+    token: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    scope: str = Field(default="", sa_column=Column(Text, nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    refresh_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    refreshing_until: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+
+
+class DocumentRow(SQLModel, table=True):
+    """Bytes as submitted, once per SHA-256. PostgreSQL compresses what exceeds 2 KB by itself (pglz, TOAST)."""
+
+    __tablename__ = "document"
+
+    sha256: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=_instant())
+
+
+class BatchRow(SQLModel, table=True):
+    """Invoices submitted together under a name."""
+
+    __tablename__ = "batch"
+    __table_args__ = (Index("batch_company_name", "company_id", "name", unique=True),)
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    company_id: UUID = Field(foreign_key="company.id")
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=_instant())
+
+
+class InvoiceRow(SQLModel, table=True):
+    """One document to be sent for one company under one UUID."""
+
+    __tablename__ = "invoice"
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint(f"state IN ({STATES_SQL})", name="invoice_state_known"),
+        CheckConstraint(f"NOT ({DUE_SQL}) OR due_at IS NOT NULL", name="invoice_due_has_time"),
+        CheckConstraint("state <> 'sending' OR lease_until IS NOT NULL", name="invoice_sending_has_lease"),
+        CheckConstraint("state NOT IN ('held', 'refused') OR reason IS NOT NULL", name="invoice_stop_has_reason"),
+        CheckConstraint(
+            "state NOT IN ('accepted', 'delivered', 'failed') OR accepted_at IS NOT NULL",
+            name="invoice_accepted_has_time",
+        ),
+        CheckConstraint("state <> 'cancelled' OR uploads = 0", name="invoice_cancelled_never_left"),
+        Index("invoice_due", "company_id", "due_at", postgresql_where=text(DUE_SQL)),
+        Index("invoice_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
+        Index("invoice_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
+        Index("invoice_held", "company_id", postgresql_where=text("state = 'held'")),
+        Index("invoice_submitted", "submitted_at", "id"),
+        Index("invoice_number", "number"),
+        Index("invoice_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+    )
+
+    id: UUID = Field(primary_key=True)
+    company_id: UUID = Field(foreign_key="company.id")
+    batch_id: int | None = Field(default=None, foreign_key="batch.id", sa_type=BigInteger)
+    document_sha256: bytes = Field(foreign_key="document.sha256")
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    filename: str = Field(sa_column=Column(Text, nullable=False))
+    reference: str | None = Field(default=None, sa_column=Column(Text))
+    options: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    reason: str | None = Field(default=None, sa_column=Column(Text))
+    held_for: str | None = Field(default=None, sa_column=Column(Text))
+    epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
+    lease_until: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    due_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    uploads: int = Field(default=0)
+    tries: int = Field(default=0)
+    refusal: str | None = Field(default=None, sa_column=Column(Text))
+    give_up_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    last_upload_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+
+    operator_status: str | None = Field(default=None, sa_column=Column(Text))
+    look_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    looks: int = Field(default=0)
+
+    number: str | None = Field(default=None, sa_column=Column(Text))
+    format: str = Field(sa_column=Column(Text, nullable=False))
+    issue_date: date | None = None
+    total: Decimal | None = Field(default=None, sa_column=Column(Numeric))
+    currency: str | None = Field(default=None, sa_column=Column(Text))
+    seller_name: str | None = Field(default=None, sa_column=Column(Text))
+    buyer_name: str | None = Field(default=None, sa_column=Column(Text))
+
+    submitted_at: datetime = Field(sa_column=_instant())
+    accepted_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    changed_at: datetime = Field(sa_column=_instant())
+
+
+class AttemptRow(SQLModel, table=True):
+    """One HTTP exchange about an invoice, written before it begins. No outcome means that nobody lived to tell."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (Index("attempt_invoice", "invoice_id", "number", unique=True),)
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    invoice_id: UUID = Field(foreign_key="invoice.id")
+    number: int
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
+    started_at: datetime = Field(sa_column=_instant())
+    finished_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    outcome: str | None = Field(default=None, sa_column=Column(Text))
+    http_status: int | None = None
+    error_code: str | None = Field(default=None, sa_column=Column(Text))
+    message: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class EventRow(SQLModel, table=True):
+    """One fact in the life of an invoice, with its cause in words."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("event_invoice", "invoice_id", "id"),)
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    invoice_id: UUID = Field(foreign_key="invoice.id")
+    at: datetime = Field(sa_column=_instant())
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    source: str | None = Field(default=None, sa_column=Column(Text))
+    target: str = Field(sa_column=Column(Text, nullable=False))
+    cause: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class TransitionRow(SQLModel, table=True):
+    """The legal moves, as the trigger of the invoice table reads them."""
+
+    __tablename__ = "transition"
+
+    source: str = Field(sa_column=Column(Text, primary_key=True))
+    target: str = Field(sa_column=Column(Text, primary_key=True))
+
+
+class LeaseRow(SQLModel, table=True):
+    """A task of which only one may run in the whole fleet, and how often it was rung for."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    holder: UUID | None = None
+    until: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    rung: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+METADATA = SQLModel.metadata
+"""What the migrations must add up to; `make check` compares."""

@@ -1,0 +1,20 @@
+"""The bell: tells the dispatcher that there is work. Losing it costs a second, so it never raises."""
+
+import logging
+
+from kombu.exceptions import OperationalError
+
+from workers.app import app
+
+BELL_EXPIRES_SECONDS = 5
+"""A bell nobody heard for so long is dropped: beat has rung since."""
+
+log = logging.getLogger(__name__)
+
+
+def ring() -> None:
+    """Ring for the dispatcher; a broker that is away is logged, beat rings when it is back."""
+    try:
+        app.send_task("dispatch", queue="dispatch", expires=BELL_EXPIRES_SECONDS, ignore_result=True)
+    except (OperationalError, OSError) as exc:
+        log.warning("could not ring", extra={"event": "bell_failed", "cause": type(exc).__name__})

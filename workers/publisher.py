@@ -1,0 +1,29 @@
+"""Puts chunks on the queue. Only ids and counts go into a message: no document, no key, nothing personal."""
+
+from kombu.exceptions import OperationalError
+
+from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.services.ports import Chunk
+from pipeline.settings import Settings
+from workers.app import app
+
+FIRST_SHOWN = 3
+
+
+class CeleryPublisher:
+    """See pipeline.services.ports.ChunkPublisher."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._expires = settings.dispatch_lease_seconds
+
+    def publish(self, chunk: Chunk) -> None:
+        """See ChunkPublisher.publish. The message dies with the lease it was stamped with."""
+        ids = [str(invoice_id) for invoice_id in chunk.invoice_ids]
+        task = "probe" if chunk.is_probe else "send"
+        shown = {"company": chunk.company_name, "count": len(ids), "first": ids[:FIRST_SHOWN]}
+        arguments = {"company_id": str(chunk.company_id), "epoch": chunk.epoch, "invoices": ids}
+        try:
+            # What Flower shows instead of a hundred UUIDs; we never retry a task, which would lose it.
+            app.send_task(task, kwargs=arguments, kwargsrepr=repr(shown), queue="send", expires=self._expires)
+        except (OperationalError, OSError) as exc:
+            raise ServiceUnavailableError("the broker cannot be reached; the chunk is due again by itself") from exc

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.domain.errors import ServiceUnavailableError
 
-class EmbeddedServiceError(Exception):
+
+class EmbeddedServiceError(ServiceUnavailableError):
     """A service of this machine could not be run; the message says which, why and what to do."""
 
 

@@ -61,4 +61,4 @@ def _started_by_ps(pid: int) -> str | None:
     status, _, beginning = (
         subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip().partition(" ")
     )
-    return None if not status or status.startswith("Z") else beginning.strip()
+    return None if not status or status.startswith("Z") else beginning.strip().replace(" ", "_")

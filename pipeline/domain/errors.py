@@ -42,3 +42,75 @@ class ServiceUnavailableError(PostiljonError):
 
 class IllegalTransitionError(PostiljonError):
     """A move outside the transition table was attempted; always a bug, never an answer of the operator."""
+
+
+class DocumentError(InvalidInputError):
+    """The file cannot be sent as it is; the message names file, reason and remedy, never what it contains."""
+
+
+class UnreadableFileError(DocumentError):
+    """The file cannot be read: missing, no permission, a device, a broken link, vanished meanwhile."""
+
+
+class EmptyDocumentError(DocumentError):
+    """The file has no bytes, or nothing but blanks."""
+
+
+class DocumentTooLargeError(DocumentError):
+    """The file is larger than the limit of this installation."""
+
+
+class NotAnInvoiceError(DocumentError):
+    """The file is something else: a PDF, a spreadsheet, a web page, plain text."""
+
+
+class SeveralInvoicesError(DocumentError):
+    """One file holds several invoices one after another; one UUID can stand for one of them only."""
+
+
+class BrokenXmlError(DocumentError):
+    """The XML is not well-formed."""
+
+
+class XmlTooComplexError(DocumentError):
+    """The XML is nested too deeply, or one tag, comment or name list is absurdly large."""
+
+
+class WrongEncodingError(DocumentError):
+    """The bytes and the declared encoding contradict each other."""
+
+
+class ForbiddenXmlError(DocumentError):
+    """The XML carries a DTD, and so could carry entities; refused before anything of it is read."""
+
+
+class BrokenZipError(DocumentError):
+    """The ZIP is cut off, damaged, or says two things at once about its entries."""
+
+
+class UnsupportedZipError(DocumentError):
+    """The ZIP uses a compression that not every reader understands."""
+
+
+class EncryptedZipError(DocumentError):
+    """An entry of the ZIP needs a password."""
+
+
+class ZipBombError(DocumentError):
+    """The ZIP unpacks to more bytes or entries than the limits allow."""
+
+
+class NestedZipError(DocumentError):
+    """The ZIP holds another ZIP."""
+
+
+class UnsafeZipNameError(DocumentError):
+    """The name of a ZIP entry points outside, is doubled, or is no ordinary file."""
+
+
+class ZipWithoutInvoiceError(DocumentError):
+    """The ZIP holds no XML that could be the invoice."""
+
+
+class ZipWithSeveralInvoicesError(DocumentError):
+    """The ZIP holds more than one XML that could be the invoice."""

@@ -1,0 +1,118 @@
+"""Asks the operator in a company's name: token, one exchange, one second chance after a 401, then the verdict table.
+
+Knows nothing of what the questions are about.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from urllib.parse import urlencode
+
+from pydantic import TypeAdapter
+
+from pipeline.domain.credentials import AccessToken, CompanyCredentials, TokenStore
+from pipeline.domain.outcome import Outcome
+from pipeline.maventa.auth import TokenSource, schedule_token
+from pipeline.maventa.failure import TransportFailureKind
+from pipeline.maventa.schemas import OAuthToken
+from pipeline.maventa.verdict import Phase, judge_answer, judge_failure, judge_unreadable, one_line
+from pipeline.maventa.wire import Answer, Question, Wire
+
+_TOKEN = TypeAdapter(OAuthToken)
+
+_NO_ENTRY = frozenset({401, 403})
+"""Bad token, or no right: the operator does not tell them apart for sure (contract section 1), so both get one fresh
+token. It also ends the wait of a company that was verified while an older, narrower token was still valid."""
+
+OPERATOR_SCOPES = ("operator:companies", "operator:notifications")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorCredentials:
+    """Keys of an operator account. What exactly their values are is documented nowhere (contract section 1)."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    vendor_api_key: str | None = field(default=None, repr=False)
+    scopes: tuple[str, ...] = OPERATOR_SCOPES
+
+
+class Caller:
+    """Puts questions in a company's name. Answers of success come back as they are, all else as an outcome."""
+
+    def __init__(self, *, wire: Wire, store: TokenStore, clock: Callable[[], datetime], random: Random) -> None:
+        """Keep the parts; nothing is asked yet."""
+        self._wire = wire
+        self._clock = clock
+        self._random = random
+        self._tokens = TokenSource(store=store, grant=self._grant_company, clock=clock)
+
+    async def ask(
+        self, credentials: CompanyCredentials, question: Question, *, phase: Phase, success: frozenset[int]
+    ) -> Answer | Outcome:
+        """Put one question; a 401 or 403 is asked once more with a fresh token."""
+        token = await self._tokens.token(credentials)
+        if isinstance(token, Outcome):
+            return token
+        answer = await self._wire.ask(question, bearer=token.value)
+        if isinstance(answer, Answer) and answer.status in _NO_ENTRY:
+            await self._tokens.discard(credentials, token)
+            token = await self._tokens.token(credentials)
+            if isinstance(token, Outcome):
+                return token
+            answer = await self._wire.ask(question, bearer=token.value)
+        return self._judge(answer, phase=phase, success=success)
+
+    async def operator_token(self, credentials: OperatorCredentials) -> AccessToken | Outcome:
+        """Fetch a token with operator credentials. Not shared: nothing of an invoice needs one."""
+        form = [("client_id", credentials.client_id), ("client_secret", credentials.client_secret)]
+        if credentials.vendor_api_key is not None:
+            form.append(("vendor_api_key", credentials.vendor_api_key))
+        return await self._grant([*form, ("scope", " ".join(credentials.scopes))])
+
+    async def _grant_company(self, credentials: CompanyCredentials) -> AccessToken | Outcome:
+        return await self._grant(
+            [
+                ("client_id", str(credentials.company_id)),
+                ("client_secret", credentials.user_api_key),
+                ("vendor_api_key", credentials.vendor_api_key),
+                ("scope", " ".join(credentials.scopes)),
+            ]
+        )
+
+    async def _grant(self, form: list[tuple[str, str]]) -> AccessToken | Outcome:
+        question = Question(
+            method="POST",
+            path="/oauth2/token",
+            content=urlencode([("grant_type", "client_credentials"), *form]).encode(),
+            content_type="application/x-www-form-urlencoded",
+        )
+        asked_at = self._clock()
+        answer = self._judge(await self._wire.ask(question), phase=Phase.TOKEN, success=frozenset({200, 201}))
+        if isinstance(answer, Outcome):
+            return answer
+        told = answer.parse(_TOKEN)
+        if told is None:
+            return judge_unreadable(Phase.TOKEN, answer.status, why="the operator's token cannot be read")
+        return schedule_token(
+            value=told.access_token,
+            scope=told.scope or dict(form)["scope"],
+            expires_in=told.expires_in,
+            now=asked_at,
+            random_share=self._random.random(),
+        )
+
+    def _judge(
+        self, answer: Answer | TransportFailureKind, *, phase: Phase, success: frozenset[int]
+    ) -> Answer | Outcome:
+        if isinstance(answer, TransportFailureKind):
+            return judge_failure(phase, answer)
+        if answer.status in success:
+            return answer
+        told = answer.error()
+        details = f" ({', '.join(told.details)})" if told.details else ""
+        message = one_line((told.message or "") + details) or None
+        return judge_answer(
+            phase, answer.status, code=told.code, message=message, headers=answer.headers, now=self._clock()
+        )

@@ -1,0 +1,146 @@
+"""The operator as the product sees it: upload, probe, and the reading calls, each answer one of a closed set.
+
+Knows nothing of states, storage or what to do next.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from random import Random, SystemRandom
+from typing import Self
+from uuid import UUID
+
+import httpx
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from pipeline.domain.credentials import AccessToken, CompanyCredentials, TokenStore
+from pipeline.domain.outcome import Outcome
+from pipeline.maventa.caller import Caller, OperatorCredentials
+from pipeline.maventa.environment import OperatorHosts
+from pipeline.maventa.multipart import encode_upload
+from pipeline.maventa.probing import IDS_LIMIT, Prober, Sighting, read_uuid
+from pipeline.maventa.reading import ReadingCalls
+from pipeline.maventa.schemas import InvoiceAnswer, Lenient, UploadOptions
+from pipeline.maventa.transport import FastTransport, Timeouts
+from pipeline.maventa.verdict import Phase, judge_answer, judge_unreadable
+from pipeline.maventa.wire import Question, Wire
+
+_CREATED = frozenset({201})
+
+
+class _Created(BaseModel):
+    # Only what proves the creation: an odd field elsewhere in the answer must not put an invoice in doubt.
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    status: Lenient[str] = None
+
+
+_CREATED_SHAPE = TypeAdapter(_Created)
+
+
+def utc_now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+class MaventaClient(ReadingCalls):
+    """The operator's interface for any number of companies. One for each asyncio loop; close it with `aclose`."""
+
+    def __init__(
+        self,
+        *,
+        hosts: OperatorHosts,
+        token_store: TokenStore,
+        timeouts: Timeouts | None = None,
+        max_connections: int = 100,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        random: Random | None = None,
+    ) -> None:
+        """Set up; nothing connects yet. Without a transport the fast one is used."""
+        waits = timeouts or Timeouts()
+        self._wire = Wire(
+            base_url=hosts.ax,
+            transport=transport or FastTransport(timeouts=waits, max_connections=max_connections),
+            timeouts=waits,
+        )
+        self._clock = clock
+        caller = Caller(wire=self._wire, store=token_store, clock=clock, random=random or SystemRandom())
+        super().__init__(caller)
+        self._prober = Prober(caller=caller, clock=clock)
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections. May be called twice."""
+        await self._wire.aclose()
+
+    async def upload(
+        self,
+        credentials: CompanyCredentials,
+        *,
+        uuid: UUID,
+        content: bytes,
+        filename: str,
+        content_type: str,
+        options: UploadOptions,
+    ) -> Outcome:
+        """Upload one document under our UUID and say what the answer proved. Never tries again by itself.
+
+        The one exception is a 401 or 403, which is asked once more with a fresh token.
+        """
+        body, body_type = encode_upload(
+            fields=[("uuid", str(uuid)), *options.form_fields()],
+            filename=filename,
+            content=content,
+            content_type=content_type,
+            make_boundary=_make_boundary,
+        )
+        question = Question(method="POST", path="/v1/invoices", content=body, content_type=body_type)
+        answer = await self._caller.ask(credentials, question, phase=Phase.UPLOAD, success=_CREATED)
+        if isinstance(answer, Outcome):
+            return answer
+        created = answer.parse(_CREATED_SHAPE)
+        if created is None:
+            return judge_unreadable(Phase.UPLOAD, answer.status, why="created, but the answer cannot be read")
+        if read_uuid(created.id) != uuid:
+            return judge_unreadable(Phase.UPLOAD, answer.status, why="created, but under another UUID than ours")
+        return judge_answer(Phase.UPLOAD, answer.status, now=self._clock(), operator_status=created.status)
+
+    async def probe(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Outcome]:
+        """Tell for each UUID whether the operator holds it. ABSENT only with a token proven good.
+
+        Raises: ValueError for more than 100 UUIDs.
+        """
+        return {uuid: seen.outcome for uuid, seen in (await self.look(credentials, uuids)).items()}
+
+    async def look(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
+        """Probe, and tell what the operator showed of each invoice it holds. Raises: as `probe`."""
+        return await self._prober.look(credentials, uuids)
+
+    async def statuses(
+        self, credentials: CompanyCredentials, uuids: Sequence[UUID]
+    ) -> dict[UUID, InvoiceAnswer] | Outcome:
+        """Read sent invoices by UUID, 100 a call; those the operator does not show are left out."""
+        found: dict[UUID, InvoiceAnswer] = {}
+        for first in range(0, len(uuids), IDS_LIMIT):
+            part = await self._prober.list_by_id(credentials, uuids[first : first + IDS_LIMIT])
+            if isinstance(part, Outcome):
+                return part
+            found |= part
+        return found
+
+    async def operator_token(self, credentials: OperatorCredentials) -> AccessToken | Outcome:
+        """Fetch a token with operator credentials; no operator scope covers invoices."""
+        return await self._caller.operator_token(credentials)
+
+
+def _make_boundary() -> str:
+    return f"postiljon-{secrets.token_hex(16)}"

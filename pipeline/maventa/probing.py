@@ -1,0 +1,158 @@
+"""Asks by UUID whether the operator holds invoices, and never takes silence or a lack of rights for "no".
+
+Knows nothing of when to ask or of what follows.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from http import HTTPStatus
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from pipeline.domain.credentials import CompanyCredentials
+from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.maventa.caller import Caller
+from pipeline.maventa.schemas import QUERY_ARRAY_SUFFIX, InvoiceAnswer, OAuthCurrent
+from pipeline.maventa.verdict import Phase, judge_answer, judge_unreadable
+from pipeline.maventa.wire import Question
+
+IDS_LIMIT = 100
+"""The operator takes at most so many ids in one call, and gives at most so many invoices on a page."""
+
+SINGLE_CONCURRENCY = 10
+"""Single questions at once for what a list did not show; a probe is no reason for a storm."""
+
+SENDING_SCOPES = frozenset({"eui", "invoice:send"})
+"""Either shows the company's sent invoices; `eui` contains the other (contract section 1)."""
+
+OK = frozenset({200})
+
+INVOICES = TypeAdapter(tuple[InvoiceAnswer, ...])
+INVOICE = TypeAdapter(InvoiceAnswer)
+CURRENT = TypeAdapter(OAuthCurrent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """What a probe proved about one UUID, with what the operator showed of the invoice."""
+
+    outcome: Outcome
+    number: str | None = None
+    gross_total: Decimal | None = None
+    created_at: datetime | None = None
+
+
+def list_question(uuids: Sequence[UUID]) -> Question:
+    """Ask for sent invoices by id; without a direction the operator would show received ones."""
+    ids = tuple((f"ids{QUERY_ARRAY_SUFFIX}", str(uuid)) for uuid in uuids)
+    return Question(
+        method="GET", path="/v1/invoices", query=(*ids, ("direction", "SENT"), ("per_page", str(IDS_LIMIT)))
+    )
+
+
+def read_uuid(text: str | None) -> UUID | None:
+    """Read a UUID however it is written; None if it is none."""
+    try:
+        return UUID(text or "")
+    except ValueError:
+        return None
+
+
+class Prober:
+    """Asks about invoices of one company at a time."""
+
+    def __init__(self, *, caller: Caller, clock: Callable[[], datetime]) -> None:
+        """Keep the parts."""
+        self._caller = caller
+        self._clock = clock
+
+    async def look(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
+        """Tell for each UUID whether the operator holds it. At most 100 UUIDs."""
+        found = await self.list_by_id(credentials, uuids)
+        if isinstance(found, Outcome):
+            return dict.fromkeys(uuids, Sighting(outcome=found))
+        seen = {uuid: self._seen(found[uuid]) for uuid in uuids if uuid in found}
+        missing = [uuid for uuid in uuids if uuid not in found]
+        if not missing:
+            return seen
+        return seen | await self._look_closer(credentials, missing)
+
+    async def list_by_id(
+        self, credentials: CompanyCredentials, uuids: Sequence[UUID]
+    ) -> dict[UUID, InvoiceAnswer] | Outcome:
+        """Read up to 100 sent invoices in one call; those the list does not show are left out."""
+        if len(uuids) > IDS_LIMIT:
+            raise ValueError(f"at most {IDS_LIMIT} ids a call, not {len(uuids)}")
+        if not uuids:
+            return {}
+        answer = await self._caller.ask(credentials, list_question(uuids), phase=Phase.PROBE, success=OK)
+        if isinstance(answer, Outcome):
+            return answer
+        rows = answer.parse(INVOICES)
+        if rows is None:
+            return judge_unreadable(Phase.PROBE, answer.status, why="the operator's list cannot be read")
+        wanted = set(uuids)
+        by_id = {read_uuid(row.id): row for row in rows}
+        return {uuid: row for uuid, row in by_id.items() if uuid in wanted}
+
+    async def _look_closer(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
+        # A list may lag, and an empty one also means "no access": only a single question with a proven token says no.
+        unproven = await self._doubt_token(credentials)
+        if unproven is not None:
+            return dict.fromkeys(uuids, Sighting(outcome=unproven))
+        places = asyncio.Semaphore(SINGLE_CONCURRENCY)
+
+        async def look_at(uuid: UUID) -> Sighting:
+            async with places:
+                return await self._look_at(credentials, uuid)
+
+        sightings = await asyncio.gather(*(look_at(uuid) for uuid in uuids))
+        return dict(zip(uuids, sightings, strict=True))
+
+    async def _doubt_token(self, credentials: CompanyCredentials) -> Outcome | None:
+        answer = await self._caller.ask(
+            credentials, Question(method="GET", path="/oauth2/current"), phase=Phase.PROBE, success=OK
+        )
+        if isinstance(answer, Outcome):
+            return answer
+        current = answer.parse(CURRENT)
+        if current is None:
+            return judge_unreadable(Phase.PROBE, answer.status, why="the operator's word on the token cannot be read")
+        return _doubt_rights(current, credentials.company_id, answer.status)
+
+    async def _look_at(self, credentials: CompanyCredentials, uuid: UUID) -> Sighting:
+        question = Question(method="GET", path=f"/v1/invoices/{uuid}")
+        answer = await self._caller.ask(credentials, question, phase=Phase.PROVEN_PROBE, success=OK)
+        if isinstance(answer, Outcome):
+            return Sighting(outcome=answer)
+        row = answer.parse(INVOICE)
+        if row is None or read_uuid(row.id) != uuid:
+            why = "the operator's invoice cannot be read or is another one"
+            return Sighting(outcome=judge_unreadable(Phase.PROBE, answer.status, why=why))
+        return self._seen(row)
+
+    def _seen(self, row: InvoiceAnswer) -> Sighting:
+        outcome = judge_answer(Phase.PROBE, HTTPStatus.OK, now=self._clock(), operator_status=row.status)
+        return Sighting(outcome=outcome, number=row.number, gross_total=row.sum_tax, created_at=row.created_at)
+
+
+def _doubt_rights(current: OAuthCurrent, company_id: UUID, status: int) -> Outcome | None:
+    if current.company is None or read_uuid(current.company.id) != company_id:
+        return Outcome(
+            kind=OutcomeKind.UNAUTHORIZED,
+            http_status=status,
+            error_code="other_company",
+            message="the token belongs to another company than the invoice; check the company's keys",
+        )
+    if SENDING_SCOPES.isdisjoint(current.scopes or ()):
+        return Outcome(
+            kind=OutcomeKind.UNAUTHORIZED,
+            http_status=status,
+            error_code="missing_scope",
+            message="the token has no right to the company's sent invoices; is the company verified?",
+        )
+    return None

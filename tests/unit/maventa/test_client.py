@@ -1,0 +1,275 @@
+import asyncio
+import hashlib
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.maventa.client import MaventaClient
+from pipeline.maventa.schemas import UploadOptions
+from tests.unit.maventa.fake_operator import COMPANY, CREDENTIALS, FakeOperator, answer, refusal, told
+
+CONTENT = '<?xml version="1.0" encoding="ISO-8859-15"?><Finvoice>Åäö €</Finvoice>'.encode("iso-8859-15")
+
+
+async def send(client: MaventaClient, uuid: UUID, **options: object) -> Outcome:
+    return await client.upload(
+        CREDENTIALS,
+        uuid=uuid,
+        content=CONTENT,
+        filename="invoice.xml",
+        content_type="application/xml",
+        options=UploadOptions.parse(options),
+    )
+
+
+def run_upload(operator: FakeOperator, uuid: UUID, **options: object) -> Outcome:
+    async def run() -> Outcome:
+        async with operator.client() as client:
+            return await send(client, uuid, **options)
+
+    return asyncio.run(run())
+
+
+def run_probe(operator: FakeOperator, uuids: list[UUID]) -> dict[UUID, Outcome]:
+    async def run() -> dict[UUID, Outcome]:
+        async with operator.client() as client:
+            return await client.probe(CREDENTIALS, uuids)
+
+    return asyncio.run(run())
+
+
+def test_upload_answered_with_our_uuid_is_accepted() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("POST", "/v1/invoices", lambda _: answer(201, told(uuid)))
+
+    outcome = run_upload(operator, uuid)
+
+    assert outcome.kind is OutcomeKind.ACCEPTED
+    assert (outcome.http_status, outcome.operator_status) == (201, "PENDING")
+
+
+def test_upload_carries_the_bytes_and_the_token() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("POST", "/v1/invoices", lambda _: answer(201, told(uuid)))
+
+    run_upload(operator, uuid, disabled_routes=["print", "email"])
+
+    (request,) = operator.asked("POST", "/v1/invoices")
+    assert request.headers["authorization"] == "Bearer t1"
+    assert request.content.count(b'name="disabled_routes"\r\n') == 2
+    part = request.content.split(b"\r\n\r\n")[-1].rsplit(b"\r\n--", 1)[0]
+    assert hashlib.sha256(part).digest() == hashlib.sha256(CONTENT).digest()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"not json", b"[]", b'{"status":"PENDING"}', b'{"id":"0b7c1d4e-0000-4000-8000-000000000009"}']
+)
+def test_created_answer_that_does_not_name_our_uuid_is_in_doubt(body: bytes) -> None:
+    operator = FakeOperator()
+    operator.route("POST", "/v1/invoices", lambda _: httpx.Response(201, content=body))
+
+    assert run_upload(operator, uuid4()).kind is OutcomeKind.IN_DOUBT
+
+
+def test_odd_field_in_the_answer_does_not_hide_the_creation() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("POST", "/v1/invoices", lambda _: answer(201, {"id": str(uuid).upper(), "status": None, "sum": "x"}))
+
+    assert run_upload(operator, uuid).kind is OutcomeKind.ACCEPTED
+
+
+def test_expired_token_is_replaced_once() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+
+    def upload(request: httpx.Request) -> httpx.Response:
+        good = request.headers["authorization"] == "Bearer t2"
+        return answer(201, told(uuid)) if good else refusal(401, "auth_unauthorized")
+
+    operator.route("POST", "/v1/invoices", upload)
+
+    assert run_upload(operator, uuid).kind is OutcomeKind.ACCEPTED
+    assert operator.tokens == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_second_denial_concerns_the_company(status: int) -> None:
+    operator = FakeOperator()
+    operator.route("POST", "/v1/invoices", lambda _: refusal(status, "auth_unauthorized", "Unauthorized"))
+
+    outcome = run_upload(operator, uuid4())
+
+    assert (outcome.kind, outcome.message) == (OutcomeKind.UNAUTHORIZED, "Unauthorized")
+    assert len(operator.asked("POST", "/v1/invoices")) == 2
+    assert operator.tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, OutcomeKind.UNAUTHORIZED),
+        (401, OutcomeKind.UNAUTHORIZED),
+        (403, OutcomeKind.UNAUTHORIZED),
+        (429, OutcomeKind.THROTTLED),
+        (500, OutcomeKind.UNAVAILABLE),
+        (503, OutcomeKind.UNAVAILABLE),
+        (404, OutcomeKind.UNAVAILABLE),
+        (302, OutcomeKind.UNAVAILABLE),
+    ],
+)
+def test_without_a_token_nothing_is_uploaded(status: int, kind: OutcomeKind) -> None:
+    operator = FakeOperator()
+    operator.route("POST", "/oauth2/token", lambda _: refusal(status, "invalid_credentials", "no"))
+
+    outcome = run_upload(operator, uuid4())
+
+    assert outcome.kind is kind
+    assert operator.asked("POST", "/v1/invoices") == []
+
+
+@pytest.mark.parametrize("failure", [httpx.ReadTimeout("x"), httpx.ConnectError("x"), httpx.RemoteProtocolError("x")])
+def test_broken_token_request_proves_nothing_was_sent(failure: Exception) -> None:
+    operator = FakeOperator()
+
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise failure
+
+    operator.route("POST", "/oauth2/token", broken)
+
+    assert run_upload(operator, uuid4()).kind is OutcomeKind.UNAVAILABLE
+
+
+def test_unreadable_token_is_no_token() -> None:
+    operator = FakeOperator()
+    operator.route("POST", "/oauth2/token", lambda _: answer(200, {"access_token": "a\r\nb", "expires_in": 3600}))
+
+    assert run_upload(operator, uuid4()).kind is OutcomeKind.UNAVAILABLE
+
+
+def test_redirect_is_not_followed() -> None:
+    operator = FakeOperator()
+    operator.route("POST", "/v1/invoices", lambda _: answer(307, headers={"location": "http://elsewhere.test/x"}))
+
+    assert run_upload(operator, uuid4()).kind is OutcomeKind.IN_DOUBT
+    assert {request.url.host for request in operator.requests} == {"operator.test"}
+
+
+def test_cookie_of_one_answer_never_travels_on() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("POST", "/v1/invoices", lambda _: answer(201, told(uuid), {"set-cookie": "session=a; Path=/"}))
+
+    async def run() -> None:
+        async with operator.client() as client:
+            await send(client, uuid)
+            await send(client, uuid)
+
+    asyncio.run(run())
+
+    assert all("cookie" not in request.headers for request in operator.requests)
+
+
+def test_probe_asks_for_sent_invoices_by_id() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("GET", "/v1/invoices", lambda _: answer(200, [told(uuid, status="FAILED", number="7")]))
+
+    outcomes = run_probe(operator, [uuid])
+
+    (request,) = operator.asked("GET", "/v1/invoices")
+    assert request.url.params.multi_items() == [("ids[]", str(uuid)), ("direction", "SENT"), ("per_page", "100")]
+    assert outcomes[uuid].kind is OutcomeKind.ALREADY_THERE
+    assert outcomes[uuid].operator_status == "FAILED"
+
+
+def test_absence_needs_a_proven_token_and_a_single_question() -> None:
+    operator, there, lagging, gone = FakeOperator(), uuid4(), uuid4(), uuid4()
+    operator.route("GET", "/v1/invoices", lambda _: answer(200, [told(there)]))
+    operator.route("GET", f"/v1/invoices/{lagging}", lambda _: answer(200, told(lagging)))
+
+    outcomes = run_probe(operator, [there, lagging, gone])
+
+    assert {uuid: outcome.kind for uuid, outcome in outcomes.items()} == {
+        there: OutcomeKind.ALREADY_THERE,
+        lagging: OutcomeKind.ALREADY_THERE,
+        gone: OutcomeKind.ABSENT,
+    }
+    assert operator.asked("GET", f"/v1/invoices/{there}") == []
+
+
+@pytest.mark.parametrize(
+    "current",
+    [
+        lambda _: answer(200, {"company": {"id": str(uuid4())}, "scopes": ["eui"]}),
+        lambda _: answer(200, {"company": {"id": str(COMPANY)}, "scopes": ["company:read", "lookup"]}),
+        lambda _: answer(200, {"company": {"id": str(COMPANY)}}),
+        lambda _: answer(200, "?"),
+        lambda _: refusal(401),
+        lambda _: refusal(404, "not_found"),
+        lambda _: refusal(500),
+        lambda _: refusal(503),
+    ],
+    ids=["other company", "no scope", "no scopes", "unreadable", "401", "404", "500", "503"],
+)
+def test_unproven_token_never_proves_absence(current: object) -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("GET", "/v1/invoices", lambda _: answer(200, []))
+    operator.route("GET", "/oauth2/current", current)
+
+    outcome = run_probe(operator, [uuid])[uuid]
+
+    assert outcome.kind in {OutcomeKind.UNAUTHORIZED, OutcomeKind.IN_DOUBT, OutcomeKind.UNAVAILABLE}
+
+
+@pytest.mark.parametrize("single", [500, 502, 400, 410, 204, 302])
+def test_single_question_without_a_clear_no_is_not_absence(single: int) -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("GET", "/v1/invoices", lambda _: answer(200, []))
+    operator.route("GET", f"/v1/invoices/{uuid}", lambda _: refusal(single, "x"))
+
+    assert run_probe(operator, [uuid])[uuid].kind in {OutcomeKind.IN_DOUBT, OutcomeKind.UNAVAILABLE}
+
+
+def test_gateways_own_404_is_not_absence() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("GET", "/v1/invoices", lambda _: answer(200, []))
+    operator.route("GET", f"/v1/invoices/{uuid}", lambda _: httpx.Response(404, content=b"<html>nginx</html>"))
+
+    assert run_probe(operator, [uuid])[uuid].kind is OutcomeKind.IN_DOUBT
+
+
+def test_unreadable_list_is_in_doubt_for_all() -> None:
+    operator, uuids = FakeOperator(), [uuid4(), uuid4()]
+    operator.route("GET", "/v1/invoices", lambda _: httpx.Response(200, content=b"<html>"))
+
+    assert {outcome.kind for outcome in run_probe(operator, uuids).values()} == {OutcomeKind.IN_DOUBT}
+
+
+def test_probe_takes_a_hundred_and_no_more() -> None:
+    with pytest.raises(ValueError, match="100"):
+        run_probe(FakeOperator(), [uuid4() for _ in range(101)])
+
+
+def test_probe_of_nothing_asks_nothing() -> None:
+    operator = FakeOperator()
+
+    assert run_probe(operator, []) == {}
+    assert operator.requests == []
+
+
+def test_statuses_are_read_a_hundred_a_call() -> None:
+    operator, uuids = FakeOperator(), [uuid4() for _ in range(150)]
+
+    def listing(request: httpx.Request) -> httpx.Response:
+        return answer(200, [told(UUID(text)) for text in request.url.params.get_list("ids[]")])
+
+    operator.route("GET", "/v1/invoices", listing)
+
+    async def run() -> object:
+        async with operator.client() as client:
+            return await client.statuses(CREDENTIALS, uuids)
+
+    found = asyncio.run(run())
+
+    assert isinstance(found, dict)
+    assert set(found) == set(uuids)
+    assert [len(r.url.params.get_list("ids[]")) for r in operator.asked("GET", "/v1/invoices")] == [100, 50]

@@ -213,13 +213,17 @@ def test_customization_names_format(customization, expected):
     [
         (f'<Invoice xmlns="urn:sfti:documents:BasicInvoice:1:0" {UBL_NAMESPACES}><ID>7</ID></Invoice>', "SVEFAKTURA"),
         (
-            "<p:FatturaElettronica xmlns:p='urn:p'><FatturaElettronicaBody><DatiGenerali><DatiGeneraliDocumento>"
-            "<Numero>7</Numero></DatiGeneraliDocumento></DatiGenerali></FatturaElettronicaBody></p:FatturaElettronica>",
+            (
+                "<p:FatturaElettronica xmlns:p='urn:p'><FatturaElettronicaBody><DatiGenerali><DatiGeneraliDocumento>"
+                "<Numero>7</Numero></DatiGeneraliDocumento></DatiGenerali></FatturaElettronicaBody></p:FatturaElettronica>"
+            ),
             "FATTURAPA",
         ),
         (
-            "<INVOICE_CENTER><CONTENT_FRAME><INVOICES><INVOICE><HEADER><INVOICE_ID>7</INVOICE_ID></HEADER>"
-            "</INVOICE></INVOICES></CONTENT_FRAME></INVOICE_CENTER>",
+            (
+                "<INVOICE_CENTER><CONTENT_FRAME><INVOICES><INVOICE><HEADER><INVOICE_ID>7</INVOICE_ID></HEADER>"
+                "</INVOICE></INVOICES></CONTENT_FRAME></INVOICE_CENTER>"
+            ),
             "TEAPPSXML",
         ),
         (f"<StandardBusinessDocument xmlns='urn:s'><H/>{ubl('7').decode()[21:]}</StandardBusinessDocument>", "UBL"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pipeline.embedded.directory import explained
 from pipeline.embedded.errors import EmbeddedServiceError
 from pipeline.embedded.liveness import started
 from pipeline.embedded.server import telling_line
-from pipeline.embedded.spawning import end, kill_group, log_size, log_tail, spawn
+from pipeline.embedded.spawning import end, kill_group, log_since, log_size, log_tail, set_aside, spawn
 from pipeline.embedded.state import ProcessPhase, ProcessState
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Keeper:
     def start(self) -> None:
         """Start the process; it is not ready yet."""
         specification = self.specification
+        with explained(self.log):
+            set_aside(self.log)
         self._log_start = log_size(self.log)
         self.process = spawn(
             specification.command,
@@ -78,7 +81,7 @@ class Keeper:
                 raise self.failure(f"ended with status {status}")
             self.phase = ProcessPhase.DONE
             return True
-        if not self.specification.one_shot and (self.specification.ready is None or self.specification.ready()):
+        if not self.specification.one_shot and self._is_ready():
             self.phase = ProcessPhase.RUNNING
             return True
         if time.monotonic() - self._started_at > self.specification.ready_seconds:
@@ -111,6 +114,12 @@ class Keeper:
         if self.phase is not ProcessPhase.DONE:
             self.phase = ProcessPhase.EXITED
 
+    def _is_ready(self) -> bool:
+        text, ready = self.specification.ready_text, self.specification.ready
+        if text is not None and text not in log_since(self.log, self._log_start):
+            return False
+        return ready is None or ready()
+
     def _notice_exit(self) -> bool:
         if self.process is None or self.process.poll() is None:
             return False
@@ -129,7 +138,7 @@ class Keeper:
     def _notice_ready(self) -> bool:
         if self.phase is not ProcessPhase.STARTING:
             return False
-        if self.specification.ready is None or self.specification.ready():
+        if self._is_ready():
             self.phase = ProcessPhase.RUNNING
             return True
         return False

@@ -12,7 +12,8 @@ from pathlib import Path
 class ProcessSpec:
     """A named command and how it is started, watched and stopped.
 
-    ``environment`` is laid over the variables of the supervisor. ``ready`` is asked again and again until it says yes.
+    ``environment`` is laid over the variables of the supervisor. ``ready`` is asked again and again until it says yes;
+    ``ready_text`` must have appeared in the output since the start.
     A ``one_shot`` must end with status 0 within ``ready_seconds``. ``beside_previous`` starts and stops the process
     together with the one before it in the list, instead of after it.
     """
@@ -22,6 +23,7 @@ class ProcessSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: Path | None = None
     ready: Callable[[], bool] | None = None
+    ready_text: str | None = None
     ready_seconds: float = 30.0
     restart: bool = True
     one_shot: bool = False

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.embedded.directory import ServiceDirectory
+from pipeline.embedded.directory import ServiceDirectory, explained
 from pipeline.embedded.errors import EmbeddedServiceError, PortTakenError, StillInUseError
 from pipeline.embedded.ports import free_port
 from pipeline.embedded.process import ProcessSpec
-from pipeline.embedded.spawning import end, log_size, log_tail, spawn
+from pipeline.embedded.spawning import end, log_size, log_tail, set_aside, spawn
 
 PORT_TRIES = 5
 POLL_SECONDS = 0.02
@@ -142,6 +142,8 @@ class EmbeddedServer(ABC):
         return self._run()
 
     def _run(self) -> None:
+        with explained(self.log):
+            set_aside(self.log)
         specification, since = self._specification(), log_size(self.log)
         process = self._process = spawn(
             specification.command,

@@ -51,7 +51,6 @@ def spawn(
     Raises: EmbeddedServiceError when the log cannot be written or no process can be made.
     """
     try:
-        _set_aside(log)
         with log.open("ab") as output:
             log.chmod(0o600)
             return (
@@ -102,16 +101,22 @@ def log_size(log: Path) -> int:
         return 0
 
 
-def log_tail(log: Path, *, since: int = 0) -> str:
-    """The last output after the given position, as text; empty when there is none."""
+def log_since(log: Path, position: int) -> str:
+    """All output after the given position, as text."""
     try:
         with log.open("rb") as file:
-            file.seek(max(since, log_size(log) - TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()
+            file.seek(position)
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
 
 
-def _set_aside(log: Path) -> None:
+def log_tail(log: Path, *, since: int = 0) -> str:
+    """The last output after the given position, as text; empty when there is none."""
+    return log_since(log, max(since, log_size(log) - TAIL_BYTES)).strip()
+
+
+def set_aside(log: Path) -> None:
+    """Begin a new log when this one has become long; the one before is kept beside it."""
     if log_size(log) > LOG_LIMIT_BYTES:
         log.replace(log.with_name(log.name + ".1"))

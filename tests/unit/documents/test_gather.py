@@ -3,6 +3,7 @@
 import io
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -167,12 +168,28 @@ def test_folder_without_documents_is_reported(tmp_path):
     assert "no XML or ZIP in this folder" in reasons(found)[0]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_forbidden_file_is_reported(folder):
+@pytest.fixture
+def as_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Stand in the folder without root's rights, for root may read everything; paths are relative from here."""
+    monkeypatch.chdir(folder)
+    folder.chmod(0o755)
     (folder / "b.xml").chmod(0)
     (folder / "sub").chmod(0)
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.setresuid(65534, 65534, 0)
+    yield folder
+    if was_root:
+        os.setresuid(0, 0, 0)
+    (folder / "sub").chmod(0o755)
 
-    assert ["no permission" in reason for reason in reasons(gathered(folder))] == [True, True]
+
+def test_forbidden_file_is_reported(as_nobody):
+    """A file and a folder without permission cost one line each, and the others are found."""
+    found = gathered(".")
+
+    assert ["no permission" in reason for reason in reasons(found)] == [True, True]
+    assert [item.path for item in found if isinstance(item, Found)] == ["./a.XML"]
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * 5000, "\udcff\x1b[31m"], ids=["none", "nul", "long", "bytes"])

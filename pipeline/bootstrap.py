@@ -3,9 +3,9 @@
 import random
 from datetime import UTC, datetime
 
-from pipeline.maventa.auth import TokenSource
-from pipeline.maventa.client import MaventaClient, Timeouts
-from pipeline.maventa.environment import hosts_for
+from pipeline.maventa.client import MaventaClient
+from pipeline.maventa.environment import OperatorHosts
+from pipeline.maventa.transport import Timeouts
 from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
 from pipeline.services.hold import HoldKeeper
@@ -45,24 +45,63 @@ class Machine:
         self.settings = settings
         self.database = build_database(settings)
         self.vault = build_vault(settings)
-        self.client = self._build_client()
-        operator = MaventaOperator(self.client)
-        self.sender = Sender(
+        self.client = _build_client(settings, DatabaseTokenStore(self.database, self.vault, clock=utc_now))
+        self.operator = MaventaOperator(self.client)
+
+    @property
+    def sender(self) -> Sender:
+        """The service that sends and probes chunks."""
+        return Sender(
             database=self.database,
             vault=self.vault,
-            operator=operator,
-            settings=settings,
+            operator=self.operator,
+            settings=self.settings,
             clock=utc_now,
             chance=random.random,
         )
-        self.follower = Follower(
-            database=self.database, vault=self.vault, operator=operator, settings=settings, clock=utc_now
+
+    @property
+    def follower(self) -> Follower:
+        """The service that asks what became of accepted invoices."""
+        return Follower(
+            database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=utc_now
         )
-        self.hold_keeper = HoldKeeper(
-            database=self.database, vault=self.vault, operator=operator, settings=settings, clock=utc_now
+
+    @property
+    def hold_keeper(self) -> HoldKeeper:
+        """The service that lets held companies go on."""
+        return HoldKeeper(
+            database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=utc_now
         )
 
     async def close(self) -> None:
         """Close connections to operator and database."""
         await self.client.aclose()
         self.database.close()
+
+
+def timeouts_of(settings: Settings) -> Timeouts:
+    """Return the timeouts of one exchange; the whole of it has a deadline too."""
+    parts = (
+        settings.connect_timeout_seconds,
+        settings.read_timeout_seconds,
+        settings.write_timeout_seconds,
+        settings.pool_timeout_seconds,
+    )
+    connect, read, write, pool = parts
+    return Timeouts(connect=connect, read=read, write=write, pool=pool, total=sum(parts))
+
+
+def longest_exchange_seconds(settings: Settings) -> float:
+    """Return how long the upload of the largest document may take, asked once more after a 401."""
+    return 2 * timeouts_of(settings).whole(settings.max_document_bytes)
+
+
+def _build_client(settings: Settings, token_store: DatabaseTokenStore) -> MaventaClient:
+    return MaventaClient(
+        hosts=OperatorHosts.of(settings.installation, override_url=settings.operator_url),
+        token_store=token_store,
+        timeouts=timeouts_of(settings),
+        max_connections=settings.upload_concurrency,
+        clock=utc_now,
+    )

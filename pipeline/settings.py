@@ -1,6 +1,7 @@
 """Every setting of an installation, from the environment or the state folder's file. Knows nothing of who uses them."""
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -128,7 +129,7 @@ def state_directory() -> Path:
 
 
 def load_settings(environment_file: Path | None = None) -> Settings:
-    """Read the settings from the environment, then from the state folder's file.
+    """Read the settings from the environment, then from a file (the state folder's unless named).
 
     Raises: ConfigurationError naming the first setting that is wrong.
     """
@@ -136,8 +137,24 @@ def load_settings(environment_file: Path | None = None) -> Settings:
     try:
         return Settings(_env_file=path)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"POSTILJON_{name}: {first['msg']}") from exc
+        raise _explained(exc) from exc
     except OSError as exc:
         raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def settings_from(variables: Mapping[str, str]) -> Settings:
+    """Read the settings from POSTILJON_ variables given here; they win over the environment.
+
+    Raises: ConfigurationError naming the first setting that is wrong.
+    """
+    given = {name.removeprefix("POSTILJON_").lower(): value for name, value in variables.items()}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as exc:
+        raise _explained(exc) from exc
+
+
+def _explained(exc: ValidationError) -> ConfigurationError:
+    first = exc.errors()[0]
+    name = "_".join(str(part) for part in first["loc"]).upper()
+    return ConfigurationError(f"POSTILJON_{name}: {first['msg']}")

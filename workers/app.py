@@ -5,6 +5,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from pipeline.bootstrap import longest_exchange_seconds
 from pipeline.settings import Settings, load_settings
 from workers.schedule import beat_schedule
 
@@ -14,20 +15,9 @@ HARD_LIMIT_MARGIN_SECONDS = 60
 """Between the soft limit, which lets a task record what it has, and the kill of its process."""
 
 
-def soft_limit_seconds(settings: Settings) -> float:
-    """Return how long a chunk may take: the timeouts of one exchange in a row, twice (a 401 is asked once more)."""
-    exchange = (
-        settings.connect_timeout_seconds
-        + settings.write_timeout_seconds
-        + settings.read_timeout_seconds
-        + settings.pool_timeout_seconds
-    )
-    return 2 * exchange + SOFT_LIMIT_MARGIN_SECONDS
-
-
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return Celery's configuration for the settings. Raises: ConfigurationError without a broker."""
-    soft_limit = soft_limit_seconds(settings)
+    soft_limit = longest_exchange_seconds(settings) + SOFT_LIMIT_MARGIN_SECONDS
     hard_limit = soft_limit + HARD_LIMIT_MARGIN_SECONDS
     return {
         "broker_url": settings.require_broker_url(),

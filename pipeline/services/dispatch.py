@@ -43,7 +43,7 @@ class Dispatcher:
         Raises: ServiceUnavailableError when database or broker cannot be reached; the leases bring the work back.
         """
         with self._database.transaction() as session:
-            leases.ring(session, LEASE_NAME)
+            leases.ring(session, LEASE_NAME, now=self._clock())
         handed_out = 0
         for _ in range(ROUNDS):
             with self._database.transaction() as session:

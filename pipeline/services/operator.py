@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from pipeline.domain.credentials import CompanyCredentials
+from pipeline.domain.decision import explain
 from pipeline.domain.outcome import Outcome
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.schemas import UploadOptions
@@ -47,10 +48,11 @@ class MaventaOperator:
         if isinstance(answer, Outcome):
             return answer
         return {
-            uuid: Sighting(status=invoice.status, number=invoice.number, total=invoice.sum_tax)
+            uuid: Sighting(status=invoice.status or "", number=invoice.number, total=invoice.sum_tax)
             for uuid, invoice in answer.items()
         }
 
     async def why_closed(self, credentials: CompanyCredentials) -> str | None:
         """See Operator.why_closed."""
-        return await self._client.why_closed(credentials)
+        doubt = await self._client.check_access(credentials)
+        return explain(doubt, "the operator does not let this company in") if doubt is not None else None

@@ -3,14 +3,17 @@
 Safe to call twice with the same document: the same invoice comes back. Knows nothing of files or the network.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePath
 from uuid import UUID, uuid5
 
 from sqlalchemy import event
 from sqlmodel import Session
 
 from pipeline.domain.document import DEFAULT_LIMITS, DocumentLimits, InvoiceHeader, inspect
+from pipeline.domain.document_naming import shown_name
 from pipeline.domain.errors import InvalidInputError, UuidConflictError
 from pipeline.domain.state import State
 from pipeline.maventa.schemas import UploadOptions
@@ -72,10 +75,10 @@ def submit(
         content=content,
         sha256=document.sha256,
         kind=document.kind.value,
-        filename=document.filename,
+        filename=shown_name(PurePath(filename).name),
         reference=reference,
         batch=batch,
-        options_json=chosen.to_json(),
+        options_json=json.dumps(chosen.to_json()),
         format=header.format.value,
         number=header.number,
         issue_date=header.issue_date,

@@ -196,7 +196,7 @@ def claim_uploads(
             standing=_standing(row, probing=False),
             number=row.number,
             content=bytes(row.content),
-            is_zip=row.document_kind == "zip",
+            is_zip=row.document_kind == "ZIP",
             filename=row.filename,
             options=row.options,
         )

@@ -6,9 +6,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import Session
 
+from pipeline.storage.tables import LeaseRow
+
 RING = text("""
-    INSERT INTO lease AS l (name, rung) VALUES (:name, 1)
-    ON CONFLICT (name) DO UPDATE SET rung = l.rung + 1
+    INSERT INTO lease AS l (name, rung, rung_at) VALUES (:name, 1, :now)
+    ON CONFLICT (name) DO UPDATE SET rung = l.rung + 1, rung_at = :now
 """)
 TAKE = text("""
     UPDATE lease SET holder = :holder, until = :until
@@ -22,9 +24,15 @@ LEAVE = text("""
 """)
 
 
-def ring(session: Session, name: str) -> None:
+def ring(session: Session, name: str, *, now: datetime) -> None:
     """Note that the task is wanted, whether or not somebody is at it now."""
-    session.connection().execute(RING, {"name": name})
+    session.connection().execute(RING, {"name": name, "now": now})
+
+
+def last_rung_at(session: Session, name: str) -> datetime | None:
+    """Return when the task was last rung for, None if never: beat and a worker were alive then."""
+    row = session.get(LeaseRow, name)
+    return row.rung_at if row is not None else None
 
 
 def take(session: Session, name: str, *, holder: UUID, now: datetime, seconds: float) -> int | None:

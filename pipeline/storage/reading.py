@@ -23,6 +23,11 @@ TIMEOUTS_SURVIVED = text("""
         AND (attempt.outcome = 'in_doubt' OR attempt.outcome IS NULL)
 """)
 
+OVERDUE = text("""
+    SELECT count(*) FROM invoice JOIN company ON company.id = invoice.company_id AND company.hold_reason IS NULL
+    WHERE state IN ('queued', 'waiting', 'in_doubt') AND due_at < :before
+""")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
@@ -106,3 +111,8 @@ def count_timeouts_survived(session: Session) -> int:
 def count_companies(session: Session) -> int:
     """Count the companies."""
     return session.exec(select(func.count()).select_from(CompanyRow)).one()
+
+
+def count_overdue(session: Session, *, before: datetime) -> int:
+    """Count invoices of companies not on hold that have been due since before an instant."""
+    return int(session.connection().execute(OVERDUE, {"before": before}).scalar_one())

@@ -188,6 +188,7 @@ class LeaseRow(SQLModel, table=True):
     name: str = Field(sa_column=Column(Text, primary_key=True))
     holder: UUID | None = None
     until: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    rung_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
     rung: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 

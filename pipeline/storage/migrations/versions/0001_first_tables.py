@@ -88,6 +88,7 @@ def upgrade() -> None:
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('holder', sa.Uuid(), nullable=True),
     sa.Column('until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('rung_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('rung', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('name')
     )

@@ -1,0 +1,103 @@
+"""`postiljon company`: the companies we send for."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.table import Table
+
+from pipeline.bootstrap import build_database, build_vault, utc_now
+from pipeline.cli.output import JsonOption, escape, friendly_errors, out, print_json
+from pipeline.domain.credentials import DEFAULT_SCOPES, CompanyCredentials
+from pipeline.domain.errors import InvalidInputError
+from pipeline.settings import load_settings
+from pipeline.storage.companies import Company, find_company, list_companies, release_company, save_company
+
+company_app = typer.Typer(no_args_is_help=True, help="The companies we send for, with their keys.")
+
+Key = typer.Option(prompt=True, hide_input=True, help="Asked for without echo when not given; better by environment.")
+
+
+@company_app.command(epilog="Example: postiljon company add 00000000-0000-4000-8000-000000000001 --name 'Myyjä Oy'")
+def add(
+    company_id: Annotated[UUID, typer.Argument(help="The operator's company UUID (the OAuth client_id).")],
+    name: Annotated[str, typer.Option(help="What you call the company; unique.")],
+    user_key: Annotated[str, Key],
+    vendor_key: Annotated[str, Key],
+    scope: Annotated[list[str], typer.Option(help="A scope to ask for; may be repeated.")] = list(DEFAULT_SCOPES),  # noqa: B006 - typer reads it once
+    as_json: JsonOption = False,
+) -> None:
+    """Add a company, or replace its name and keys; a hold of it ends."""
+    with friendly_errors():
+        credentials = CompanyCredentials(
+            company_id=company_id,
+            user_api_key=_key("user key", user_key),
+            vendor_api_key=_key("vendor key", vendor_key),
+            scopes=tuple(scope),
+        )
+        if not name.strip():
+            raise InvalidInputError("the company needs a --name")
+        settings = load_settings()
+        with build_database(settings).transaction() as session:
+            created = save_company(session, credentials, name=name.strip(), vault=build_vault(settings), now=utc_now())
+            released = release_company(session, company_id, cause="the company's keys were entered anew", now=utc_now())
+    if as_json:
+        print_json({"company": company_id, "name": name, "created": created, "released_invoices": released})
+        return
+    out().print(f"{'added' if created else 'changed'} {escape(name)} ({company_id})")
+    if released:
+        out().print(f"{released} held invoices go on")
+
+
+@company_app.command("list", epilog="Example: postiljon company list --json")
+def list_(as_json: JsonOption = False) -> None:
+    """List the companies."""
+    with friendly_errors(), build_database(load_settings()).transaction() as session:
+        companies = list_companies(session)
+    if as_json:
+        print_json({"companies": [_as_json(company) for company in companies]})
+        return
+    table = Table("company", "UUID", "state")
+    for company in companies:
+        table.add_row(escape(company.name), str(company.id), escape(company.hold_reason or "active"))
+    out().print(table if companies else "No company yet: postiljon company add")
+
+
+@company_app.command(epilog="Example: postiljon company show 'Myyjä Oy'")
+def show(
+    company: Annotated[str, typer.Argument(help="UUID or name.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show one company, and why it is held if it is."""
+    with friendly_errors(), build_database(load_settings()).transaction() as session:
+        found = find_company(session, company)
+    if as_json:
+        print_json(_as_json(found))
+        return
+    out().print(f"[bold]{escape(found.name)}[/]  {found.id}\nscopes: {' '.join(found.scopes)}")
+    if found.hold_reason is None:
+        out().print("active: its invoices are sent")
+    else:
+        out().print(f"held since {found.held_since:%Y-%m-%d %H:%M} UTC: {escape(found.hold_reason)}")
+        out().print(
+            "what to do: mend it at the operator, or enter new keys with postiljon company add; it is asked again"
+        )
+
+
+def _key(what: str, value: str) -> str:
+    stripped = value.strip()
+    if not stripped or not stripped.isascii() or any(c.isspace() for c in stripped):
+        raise InvalidInputError(f"the {what} is empty or has blanks inside; copy it again")
+    return stripped
+
+
+def _as_json(company: Company) -> dict[str, object]:
+    return {
+        "company": company.id,
+        "name": company.name,
+        "scopes": company.scopes,
+        "held": company.hold_reason is not None,
+        "hold_reason": company.hold_reason,
+        "held_since": company.held_since,
+        "created_at": company.created_at,
+    }

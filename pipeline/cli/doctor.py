@@ -1,0 +1,186 @@
+"""`postiljon doctor`: is everything reachable, what is wrong, and what to do about it."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+import redis
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.bootstrap import Machine, build_database, build_vault, utc_now
+from pipeline.cli.output import ExitStatus, JsonOption, out, print_json
+from pipeline.domain.errors import PostiljonError
+from pipeline.maventa.environment import OperatorHosts
+from pipeline.services.dispatch import LEASE_NAME
+from pipeline.settings import Settings, load_settings, state_directory
+from pipeline.storage import reading
+from pipeline.storage.companies import list_companies, read_credentials
+from pipeline.storage.leases import last_rung_at
+from pipeline.storage.schema import current_revision, newest_revision
+
+TIMEOUT_SECONDS = 5.0
+SILENT_BEAT_SECONDS = 30.0
+OVERDUE_SECONDS = 60.0
+LOW_DISK_BYTES = 1024**3
+COMPANIES_ASKED = 20
+"""Each costs a token request; an installation of hundreds sees the rest in `company list`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a check found."""
+
+    check: str
+    ok: bool
+    found: str
+    what_to_do: str = ""
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check settings, database, broker, workers, operator and companies; say what is wrong and what to do."""
+    findings = examine()
+    well = all(finding.ok for finding in findings)
+    if as_json:
+        print_json({"ok": well, "findings": [asdict(finding) for finding in findings]})
+    else:
+        table = Table("check", "", "found", "what to do")
+        for each in findings:
+            mark = Text("ok", style="green") if each.ok else Text("WRONG", style="bold red")
+            table.add_row(each.check, mark, Text(each.found), Text(each.what_to_do))
+        out().print(table)
+    if not well:
+        raise typer.Exit(ExitStatus.NOT_ALL)
+
+
+def examine() -> list[Finding]:
+    """Run every check; one that cannot run says why. Takes seconds at most."""
+    try:
+        settings = load_settings()
+    except PostiljonError as exc:
+        return [Finding(check="settings", ok=False, found=str(exc), what_to_do="correct the setting")]
+    checks: list[tuple[str, Callable[[Settings], list[Finding]]]] = [
+        ("database", _database),
+        ("encryption key", _encryption_key),
+        ("broker", _broker),
+        ("workers and beat", _pulse),
+        ("overdue invoices", _overdue),
+        ("operator", _operator),
+        ("companies", _companies),
+        ("disk", _disk),
+    ]
+    return [finding for name, check in checks for finding in _guarded(name, check, settings)]
+
+
+def _guarded(name: str, check: Callable[[Settings], list[Finding]], settings: Settings) -> list[Finding]:
+    try:
+        return check(settings)
+    except PostiljonError as exc:
+        return [Finding(check=name, ok=False, found=str(exc), what_to_do="see above")]
+
+
+def _database(settings: Settings) -> list[Finding]:
+    try:
+        current, needed = current_revision(build_database(settings).engine), newest_revision()
+    except PostiljonError as exc:
+        return [Finding(check="database", ok=False, found=str(exc), what_to_do="start it, or mend the URL")]
+    if current != needed:
+        found = f"tables at {current or 'nothing'}, needed {needed}"
+        return [Finding(check="database", ok=False, found=found, what_to_do="postiljon db upgrade")]
+    return [Finding(check="database", ok=True, found=f"reachable, tables at {current}")]
+
+
+def _encryption_key(settings: Settings) -> list[Finding]:
+    vault = build_vault(settings)
+    with build_database(settings).transaction() as session:
+        companies = list_companies(session)
+        for company in companies[:1]:
+            read_credentials(session, company.id, vault=vault)
+    return [Finding(check="encryption key", ok=True, found="fits what is stored" if companies else "usable")]
+
+
+def _broker(settings: Settings) -> list[Finding]:
+    url = settings.require_broker_url()
+    client = redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
+    try:
+        client.ping()
+        waiting = sum(int(client.llen(queue)) for queue in ("dispatch", "send", "poll"))
+    except redis.RedisError as exc:
+        found = f"cannot be reached ({type(exc).__name__})"
+        return [Finding(check="broker", ok=False, found=found, what_to_do="start it; invoices wait in the database")]
+    finally:
+        client.close()
+    return [Finding(check="broker", ok=True, found=f"reachable, {waiting} messages wait")]
+
+
+def _pulse(settings: Settings) -> list[Finding]:
+    with build_database(settings).transaction() as session:
+        rung_at = last_rung_at(session, LEASE_NAME)
+    todo = "start workers and beat (postiljon up); look at their logs"
+    if rung_at is None:
+        return [Finding(check="workers and beat", ok=False, found="never heard of", what_to_do=todo)]
+    silence = (utc_now() - rung_at).total_seconds()
+    found = f"dispatcher last rung {max(silence, 0):.0f} s ago"
+    alive = silence < max(SILENT_BEAT_SECONDS, 3 * settings.dispatch_interval_seconds)
+    return [Finding(check="workers and beat", ok=alive, found=found, what_to_do="" if alive else todo)]
+
+
+def _overdue(settings: Settings) -> list[Finding]:
+    with build_database(settings).transaction() as session:
+        count = reading.count_overdue(session, before=utc_now() - timedelta(seconds=OVERDUE_SECONDS))
+    todo = "" if not count else "if it grows, start more sending processes; see workers and beat"
+    return [Finding(check="overdue invoices", ok=not count, found=f"{count} due for over a minute", what_to_do=todo)]
+
+
+def _operator(settings: Settings) -> list[Finding]:
+    host = OperatorHosts.of(settings.installation, override_url=settings.operator_url).ax
+    try:
+        answer = httpx.get(f"{host}/v1/jwk", timeout=TIMEOUT_SECONDS)
+    except httpx.HTTPError as exc:
+        found = f"{host} cannot be reached ({type(exc).__name__})"
+        return [Finding(check="operator", ok=False, found=found, what_to_do="check network and POSTILJON_OPERATOR_URL")]
+    ok = answer.status_code < 500  # noqa: PLR2004 - below the server errors
+    found = f"{host} answers HTTP {answer.status_code} ({settings.installation.value})"
+    return [Finding(check="operator", ok=ok, found=found, what_to_do="" if ok else "wait; nothing is lost")]
+
+
+def _companies(settings: Settings) -> list[Finding]:
+    with build_database(settings).transaction() as session:
+        companies = list_companies(session)
+    if not companies:
+        return [Finding(check="companies", ok=False, found="none", what_to_do="postiljon company add")]
+    causes = asyncio.run(_ask_companies(settings, [company.id for company in companies[:COMPANIES_ASKED]]))
+    return [
+        Finding(
+            check=f"company {company.name}",
+            ok=cause is None and company.hold_reason is None,
+            found=company.hold_reason or cause or "may send",
+            what_to_do=""
+            if cause is None
+            else "mend it at the operator, or enter its keys anew: postiljon company add",
+        )
+        for company, cause in zip(companies, causes, strict=False)
+    ]
+
+
+async def _ask_companies(settings: Settings, ids: list[UUID]) -> list[str | None]:
+    machine = Machine(settings)
+    try:
+        with machine.database.transaction() as session:
+            keys = [read_credentials(session, company_id, vault=machine.vault) for company_id in ids]
+        return list(await asyncio.gather(*(machine.operator.why_closed(each) for each in keys)))
+    finally:
+        await machine.close()
+
+
+def _disk(_: Settings) -> list[Finding]:
+    folder = next(path for path in (state_directory(), *state_directory().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    ok = free > LOW_DISK_BYTES
+    todo = "" if ok else "free space: a full disk stops the database"
+    return [Finding(check="disk", ok=ok, found=f"{free / 1024**3:.1f} GiB free at {folder}", what_to_do=todo)]

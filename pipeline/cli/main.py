@@ -1,0 +1,43 @@
+"""Puts the command `postiljon` together. The bell comes from outside: this package knows no broker."""
+
+import typer
+
+from pipeline.cli.company import company_app
+from pipeline.cli.demo import demo
+from pipeline.cli.doctor import doctor
+from pipeline.cli.send import build_send
+from pipeline.cli.show import list_, show
+from pipeline.cli.system import db_app, down, key_app, simulator, up
+from pipeline.services.ports import Bell
+
+HELP = """Hands invoices to the e-invoicing operator Maventa exactly once, and follows them until delivered.
+
+Exit status: 0 done; 1 something was refused or is not as it should be; 2 wrong usage or configuration;
+3 a service cannot be reached, nothing was lost.
+"""
+
+
+def build_cli(bell: Bell) -> typer.Typer:
+    """Return the command line, with a bell that tells the workers of new work."""
+    cli = typer.Typer(
+        name="postiljon",
+        help=HELP,
+        no_args_is_help=True,
+        pretty_exceptions_show_locals=False,
+        context_settings={"auto_envvar_prefix": "POSTILJON", "help_option_names": ["-h", "--help"]},
+    )
+    for name, command, example in (
+        ("demo", demo, "postiljon demo --invoices 200 --faults everyday"),
+        ("up", up, "postiljon up --simulator"),
+        ("down", down, "postiljon down"),
+        ("send", build_send(bell), "postiljon send invoices/ --company 'Myyjä Oy' --batch november"),
+        ("show", show, "postiljon show 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
+        ("list", list_, "postiljon list --state failed --json"),
+        ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
+        ("doctor", doctor, "postiljon doctor"),
+    ):
+        cli.command(name, epilog=f"Example: {example}")(command)
+    cli.add_typer(company_app, name="company")
+    cli.add_typer(db_app, name="db")
+    cli.add_typer(key_app, name="key")
+    return cli

@@ -1,0 +1,138 @@
+"""`postiljon send`: files become queued invoices. Waits for no worker."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from inspect import signature
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from pipeline.bootstrap import build_database
+from pipeline.cli.options import read_routing, with_routing
+from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, print_json
+from pipeline.domain.document import DocumentLimits
+from pipeline.domain.errors import InvalidInputError
+from pipeline.services.gather import Found, gather
+from pipeline.services.ports import Bell
+from pipeline.services.submit_files import FileVerdict, Verdict, submit_files
+from pipeline.settings import load_settings
+
+
+def build_send(bell: Bell) -> Callable[..., None]:
+    """Return the command, ringing the given bell after each commit."""
+
+    def send(
+        paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for one document on stdin.")],
+        company: Annotated[str, typer.Option(help="For which company: its UUID or name.")],
+        uuid: Annotated[
+            UUID | None, typer.Option(help="The invoice's UUID (one file); derived when not given.")
+        ] = None,
+        reference: Annotated[
+            str | None, typer.Option(help="Your own reference (one file); the UUID derives from it.")
+        ] = None,
+        batch: Annotated[str | None, typer.Option(help="Name under which these are submitted together.")] = None,
+        as_json: JsonOption = False,
+        **routing: object,
+    ) -> None:
+        """Submit invoices for sending, XML or ZIP. Running it twice sends once."""
+        with friendly_errors():
+            _send(paths, company, uuid, reference, batch, as_json, routing, bell)
+
+    send.__signature__ = with_routing(signature(send))  # type: ignore[attr-defined]  # typer reads it
+    return send
+
+
+def _send(
+    paths: list[str],
+    company: str,
+    uuid: UUID | None,
+    reference: str | None,
+    batch: str | None,
+    as_json: bool,
+    routing: dict[str, object],
+    bell: Bell,
+) -> None:
+    settings = load_settings()
+    options = read_routing(routing)
+    limits = DocumentLimits(max_bytes=settings.max_document_bytes)
+    if uuid is not None or reference is not None:
+        _refuse_many(paths, limits)
+    database = build_database(settings)
+    verdicts = submit_files(
+        database,
+        paths,
+        company=company,
+        stdin=sys.stdin.buffer,
+        limits=limits,
+        uuid=uuid,
+        reference=reference,
+        batch=batch,
+        options=options,
+        bell=bell,
+    )
+    shown: list[FileVerdict] = []
+    for verdict in verdicts:
+        shown.append(verdict)
+        if not as_json:
+            _print(verdict)
+    counts = Counter(verdict.verdict for verdict in shown)
+    if as_json:
+        print_json({**{each.value: counts[each] for each in Verdict}, "files": [_as_json(each) for each in shown]})
+    else:
+        _print_summary(counts)
+    if counts[Verdict.REFUSED] or not counts[Verdict.QUEUED] + counts[Verdict.KNOWN]:
+        raise typer.Exit(ExitStatus.NOT_ALL)
+
+
+def _refuse_many(paths: list[str], limits: DocumentLimits) -> None:
+    found = sum(isinstance(each, Found) for each in gather(paths, limits=limits, stdin=sys.stdin.buffer))
+    if found > 1:
+        raise InvalidInputError(f"--uuid and --reference name one invoice, but {found} files were given; name one file")
+
+
+def _print(verdict: FileVerdict) -> None:
+    if verdict.submitted is None:
+        if verdict.verdict is Verdict.REFUSED:
+            print_error(verdict.message or verdict.path)
+        else:
+            err().print(f"[dim]skipped {escape(_visible(verdict.path))}: {escape(verdict.message or '')}[/]")
+        return
+    header = verdict.submitted.header
+    number = f"{header.number or 'number unknown'}  {header.buyer_name or ''}".strip()
+    word = "[green]queued[/]" if verdict.verdict is Verdict.QUEUED else "known "
+    out().print(f"{word}  {verdict.submitted.uuid}  {escape(number)}  [dim]{escape(_visible(verdict.path))}[/]")
+
+
+def _print_summary(counts: Counter[Verdict]) -> None:
+    words = {
+        Verdict.QUEUED: "queued",
+        Verdict.KNOWN: "known already (not sent again)",
+        Verdict.REFUSED: "refused",
+        Verdict.SKIPPED: "skipped",
+    }
+    parts = [f"{counts[each]} {word}" for each, word in words.items() if counts[each]]
+    out().print(", ".join(parts) or "no file found")
+
+
+def _as_json(verdict: FileVerdict) -> dict[str, object]:
+    answer: dict[str, object] = {"path": _visible(verdict.path), "verdict": verdict.verdict, "message": verdict.message}
+    if verdict.submitted is not None:
+        header = verdict.submitted.header
+        answer |= {
+            "uuid": verdict.submitted.uuid,
+            "state": verdict.submitted.state,
+            "sha256": verdict.submitted.sha256,
+            "number": header.number,
+            "customer": header.buyer_name,
+            "total": header.total,
+            "currency": header.currency,
+            "issue_date": header.issue_date,
+            "format": header.format,
+        }
+    return answer
+
+
+def _visible(path: str) -> str:
+    return "".join(character if character.isprintable() else "�" for character in path)

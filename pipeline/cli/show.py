@@ -1,0 +1,187 @@
+"""`postiljon show` and `postiljon list`: what became of an invoice."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.bootstrap import build_database
+from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
+from pipeline.domain.next_step import next_step
+from pipeline.domain.state import State
+from pipeline.settings import load_settings
+from pipeline.storage.companies import find_company
+from pipeline.storage.reading import InvoiceFilter, Story, list_invoices, read_story
+from pipeline.storage.tables import InvoiceRow
+
+STATE_STYLES = {
+    State.DELIVERED: "green",
+    State.ACCEPTED: "cyan",
+    State.FAILED: "bold red",
+    State.REFUSED: "bold red",
+    State.HELD: "yellow",
+    State.IN_DOUBT: "yellow",
+}
+
+
+def show(
+    uuid: Annotated[UUID, typer.Argument(help="The invoice's UUID.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show one invoice: its state, why, what happens next, attempts and events."""
+    with friendly_errors(), build_database(load_settings()).transaction() as session:
+        story = read_story(session, uuid)
+    if as_json:
+        print_json(_story_as_json(story))
+    else:
+        out().print(_story_for_people(story))
+
+
+def list_(
+    state: Annotated[State | None, typer.Option(help="Only invoices in this state.")] = None,
+    company: Annotated[str | None, typer.Option(help="Only of this company (UUID or name).")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only of this batch.")] = None,
+    number: Annotated[str | None, typer.Option(help="Only with this invoice number.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List invoices, the newest first."""
+    with friendly_errors(), build_database(load_settings()).transaction() as session:
+        company_id = find_company(session, company).id if company is not None else None
+        wanted = InvoiceFilter(state=state, company_id=company_id, batch=batch, number=number, limit=limit)
+        found = list_invoices(session, wanted)
+    if as_json:
+        print_json({"invoices": [invoice_as_json(invoice, name) for invoice, name in found]})
+        return
+    table = Table("UUID", "number", "customer", "total", "company", "state", "why")
+    for invoice, name in found:
+        table.add_row(
+            str(invoice.id),
+            *(Text(cell) for cell in (_known(invoice.number), _known(invoice.buyer_name))),
+            Text(_total(invoice), justify="right"),
+            Text(name),
+            _state(invoice),
+            Text(invoice.reason or ""),
+        )
+    out().print(table if found else "No invoice fits.")
+
+
+def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]:
+    """Return the fields of an invoice that scripts may rely on."""
+    state = State(invoice.state)
+    return {
+        "uuid": invoice.id,
+        "state": state,
+        "why": invoice.reason,
+        "next_step": next_step(state, due_at=invoice.due_at),
+        "due_at": invoice.due_at,
+        "company": invoice.company_id,
+        "company_name": company_name,
+        "number": invoice.number,
+        "customer": invoice.buyer_name,
+        "seller": invoice.seller_name,
+        "total": invoice.total,
+        "currency": invoice.currency,
+        "issue_date": invoice.issue_date,
+        "format": invoice.format,
+        "filename": invoice.filename,
+        "reference": invoice.reference,
+        "options": invoice.options,
+        "sha256": invoice.document_sha256,
+        "size": invoice.size,
+        "operator_status": invoice.operator_status,
+        "uploads": invoice.uploads,
+        "submitted_at": invoice.submitted_at,
+        "accepted_at": invoice.accepted_at,
+        "changed_at": invoice.changed_at,
+    }
+
+
+def _story_as_json(story: Story) -> dict[str, object]:
+    return {
+        **invoice_as_json(story.invoice, story.company.name),
+        "batch": story.batch,
+        "company_held": story.company.hold_reason,
+        "attempts": [
+            {
+                "number": attempt.number,
+                "kind": attempt.kind,
+                "started_at": attempt.started_at,
+                "finished_at": attempt.finished_at,
+                "outcome": attempt.outcome,
+                "http_status": attempt.http_status,
+                "error_code": attempt.error_code,
+                "message": attempt.message,
+            }
+            for attempt in story.attempts
+        ],
+        "events": [
+            {"at": event.at, "kind": event.kind, "from": event.source, "to": event.target, "cause": event.cause}
+            for event in story.events
+        ],
+    }
+
+
+def _story_for_people(story: Story) -> Group:
+    invoice = story.invoice
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("state", _state(invoice)),
+        ("why", Text(invoice.reason or "as it should be")),
+        ("next", Text(next_step(State(invoice.state), due_at=invoice.due_at))),
+        ("customer", Text(_known(invoice.buyer_name))),
+        ("total", Text(_total(invoice))),
+        ("company", Text(story.company.name)),
+        ("file", Text(f"{invoice.filename}  {invoice.format}  {invoice.size} bytes")),
+        ("sha-256", Text(invoice.document_sha256.hex())),
+    ):
+        facts.add_row(Text(name, style="dim"), value)
+    if story.company.hold_reason:
+        facts.add_row(
+            Text("held", style="dim"), Text(f"the company is held: {story.company.hold_reason}", style="yellow")
+        )
+    return Group(
+        Text.assemble(("Invoice ", "bold"), (_known(invoice.number), "bold"), f"  {invoice.id}"),
+        facts,
+        Text(),
+        _attempts(story),
+        Text(),
+        _events(story),
+    )
+
+
+def _attempts(story: Story) -> Table:
+    table = Table("attempt", "kind", "began", "took", "outcome", "answer", title="Attempts", title_justify="left")
+    for attempt in story.attempts:
+        took = f"{(attempt.finished_at - attempt.started_at).total_seconds():.2f} s" if attempt.finished_at else "?"
+        said = " ".join(str(part) for part in (attempt.http_status, attempt.error_code, attempt.message) if part)
+        outcome = attempt.outcome or "nobody lived to tell"
+        table.add_row(str(attempt.number), attempt.kind, _clock(attempt.started_at), took, outcome, Text(said))
+    return table
+
+
+def _events(story: Story) -> Table:
+    table = Table("when (UTC)", "what", "from", "to", "cause", title="Events", title_justify="left")
+    for event in story.events:
+        table.add_row(_clock(event.at), event.kind, event.source or "", event.target, Text(event.cause))
+    return table
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+
+
+def _known(value: str | None) -> str:
+    return value or "unknown"
+
+
+def _total(invoice: InvoiceRow) -> str:
+    return f"{invoice.total} {invoice.currency or ''}".strip() if invoice.total is not None else "unknown"
+
+
+def _state(invoice: InvoiceRow) -> Text:
+    return Text(invoice.state, style=STATE_STYLES.get(State(invoice.state), ""))

@@ -159,6 +159,8 @@ class EmbeddedPostgres(EmbeddedServer):
             raise self._failure(f"could not be set up: {name} took over {SET_UP_SECONDS} seconds", "") from error
         # In single-user mode a failed statement still ends with status 0.
         if done.returncode != 0 or "ERROR:" in done.stderr:
+            with contextlib.suppress(OSError):
+                self.log.write_text(done.stdout + done.stderr, encoding="utf-8")
             raise self._failure(f"could not be set up by {name}", done.stdout + done.stderr)
 
     def _as_ordinary_user(self, data: Path) -> tuple[str, ...]:

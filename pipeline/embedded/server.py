@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -20,7 +21,8 @@ POLL_SECONDS = 0.02
 PORT_TAKEN = "Address already in use"
 STILL_IN_USE = "is still in use"
 STILL_IN_USE_SECONDS = 1.0
-DISK_FULL = "No space left on device"
+DISK_FULL = ("No space left on device", "Check free disk space")
+LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[\d+\] ")
 
 
 class EmbeddedServer(ABC):
@@ -166,7 +168,7 @@ class EmbeddedServer(ABC):
     def _failure(self, fact: str, output: str) -> EmbeddedServiceError:
         """Put what happened, the most telling line of the output and where the rest is into one line."""
         where = self.directory.path
-        if DISK_FULL in output:
+        if any(sign in output for sign in DISK_FULL):
             return EmbeddedServiceError(f"The disk that holds {where} is full: free some space and start again.")
         if PORT_TAKEN in output:
             return PortTakenError(f"{self.title} found its port {self._port} taken by another process: start it again.")
@@ -182,4 +184,4 @@ def telling_line(output: str) -> str:
     """Pick the line of a server's output that says why: the last fatal one, else the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if any(word in line for word in ("PANIC:", "FATAL:", "error:", "FATAL CONFIG"))]
-    return (fatal or lines or ["it said nothing"])[-1]
+    return LOG_PREFIX.sub("", (fatal or lines or ["it said nothing"])[-1])

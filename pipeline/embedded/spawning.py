@@ -21,8 +21,8 @@ KILL_SECONDS = 5.0
 
 
 @functools.cache
-def _spawner() -> ThreadPoolExecutor:
-    """The one thread that starts processes: a tether is cut when the *thread* that tied it ends."""
+def _spawner(_pid: int) -> ThreadPoolExecutor:
+    """The one thread of this process that starts others: a tether is cut when the *thread* that tied it ends."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
@@ -54,7 +54,7 @@ def spawn(
         with log.open("ab") as output:
             log.chmod(0o600)
             return (
-                _spawner()
+                _spawner(os.getpid())
                 .submit(
                     subprocess.Popen[bytes],
                     tethered_command(command, death_signal=death_signal),

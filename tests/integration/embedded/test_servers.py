@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 
 import psycopg
 import pytest
@@ -83,12 +85,20 @@ def test_postgres_ignores_a_pid_file_that_names_a_stranger(postgres):
     content = note.read_text()
     postgres.stop()
 
-    note.write_text("\n".join([str(os.getppid()), *content.split("\n")[1:]]))
-    if os.geteuid() == 0:
-        os.chown(note, postgres.data.stat().st_uid, postgres.data.stat().st_gid)
-    postgres.start()
+    owner = postgres.data.stat().st_uid
+    # Of the server's own user: PostgreSQL itself already sees through a stranger of another user.
+    stranger = subprocess.Popen(["sleep", "60"], user=owner if os.geteuid() == 0 else None)
+    try:
+        note.write_text("\n".join([str(stranger.pid), *content.split("\n")[1:]]))
+        if os.geteuid() == 0:
+            os.chown(note, owner, owner)
+        postgres.start()
 
-    assert query(postgres, "SELECT 1") == (1,)
+        assert query(postgres, "SELECT 1") == (1,)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_postgres_takes_another_port_when_its_own_is_taken(postgres):
@@ -233,3 +243,26 @@ def test_an_interrupted_first_start_is_begun_anew(postgres):
 
     assert query(postgres, "SELECT 1") == (1,)
     assert not draft.exists()
+
+
+ORPHANING = """
+import signal, sys
+from pathlib import Path
+from pipeline.embedded.postgres import EmbeddedPostgres
+from pipeline.embedded.valkey import EmbeddedValkey
+servers = EmbeddedPostgres(Path(sys.argv[1]) / "pg", durable=False).start(), EmbeddedValkey(Path(sys.argv[1]) / "vk").start()
+print(*(server.pid for server in servers), flush=True)
+signal.pause()
+"""
+
+
+def test_servers_end_with_the_process_that_started_them(tmp_path):
+    """A test run or a program that is killed with -9 leaves no server behind, even without a supervisor."""
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    pids = [int(word) for word in parent.stdout.readline().split()]
+
+    parent.kill()
+    parent.communicate()
+
+    assert len(pids) == 2
+    assert wait_until(lambda: [started(pid) for pid in pids] == [None, None], seconds=10)

@@ -15,7 +15,7 @@ from pipeline.embedded.ports import LOOPBACK
 from pipeline.embedded.process import ProcessSpec
 from pipeline.embedded.server import EmbeddedServer
 
-CONNECT_SECONDS = 2
+CONNECT_SECONDS = 1
 CONFIGURATION = """\
 bind {host}
 port {port}

@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime
+from functools import cached_property
 
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.environment import OperatorHosts
@@ -16,6 +17,9 @@ from pipeline.settings import Settings
 from pipeline.storage.database import Database
 from pipeline.storage.tokens import DatabaseTokenStore
 from pipeline.storage.vault import Vault
+
+SPARE_CONNECTIONS = 20
+"""For tokens and questions, so that they never queue behind uploads."""
 
 
 def utc_now() -> datetime:
@@ -48,9 +52,9 @@ class Machine:
         self.client = _build_client(settings, DatabaseTokenStore(self.database, self.vault, clock=utc_now))
         self.operator = MaventaOperator(self.client)
 
-    @property
+    @cached_property
     def sender(self) -> Sender:
-        """The service that sends and probes chunks."""
+        """The service that sends and probes chunks; one per process, it knows what is in the air."""
         return Sender(
             database=self.database,
             vault=self.vault,
@@ -102,6 +106,6 @@ def _build_client(settings: Settings, token_store: DatabaseTokenStore) -> Mavent
         hosts=OperatorHosts.of(settings.installation, override_url=settings.operator_url),
         token_store=token_store,
         timeouts=timeouts_of(settings),
-        max_connections=settings.upload_concurrency,
+        max_connections=settings.upload_concurrency + SPARE_CONNECTIONS,
         clock=utc_now,
     )

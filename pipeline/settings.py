@@ -42,7 +42,7 @@ class Settings(BaseSettings):
 
     chunk_invoices: int = Field(default=100, ge=1, le=1000)
     """Design section 5: from 100 on Celery's cost per message vanishes; the operator reads 100 ids a call."""
-    chunk_bytes: int = Field(default=32 * MIB, ge=1)
+    chunk_bytes: int = Field(default=16 * MIB, ge=1)
     """A worker holds one chunk of documents in memory."""
     window_chunks: int = Field(default=8, ge=1)
     """How many chunks may be with workers or on their way; more would only wait in the broker, out of turn."""
@@ -59,7 +59,10 @@ class Settings(BaseSettings):
     """Contract section 8: clients in the wild use 10 to 120 s; a ZIP can be slow."""
     write_timeout_seconds: float = Field(default=60.0, gt=0)
     pool_timeout_seconds: float = Field(default=30.0, gt=0)
-    upload_concurrency: int = Field(default=100, ge=1)
+    upload_concurrency: int = Field(default=200, ge=1)
+    """Uploads in the air per process."""
+    straggler_seconds: float = Field(default=0.5, gt=0)
+    """How long a worker waits for the last answers of a chunk before it takes the next one beside them."""
 
     retry_waits_seconds: Annotated[tuple[float, ...], NoDecode] = DEFAULT_WAITS_SECONDS
     retry_budget_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)

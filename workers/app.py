@@ -3,11 +3,13 @@
 from typing import Any
 
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from pipeline.bootstrap import longest_exchange_seconds
 from pipeline.settings import Settings, load_settings
 from workers.schedule import beat_schedule
+
+QUEUE_NAMES = ("dispatch", "send", "poll")
 
 SOFT_LIMIT_MARGIN_SECONDS = 60
 """On top of the longest exchange, for claiming, recording and a token."""
@@ -29,7 +31,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "accept_content": ["json"],
         "result_accept_content": ["json"],
         # Queues by name; a typo fails at once instead of making a queue that nobody reads.
-        "task_queues": [Queue("dispatch"), Queue("send"), Queue("poll")],
+        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUE_NAMES],
         "task_default_queue": "dispatch",
         "task_create_missing_queues": False,
         # Acknowledged on receipt. A message is only a bell: the claim in the database makes a doubled one find nothing

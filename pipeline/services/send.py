@@ -1,7 +1,7 @@
 """Sending and probing one chunk: claim and commit, then the network, then record. Knows nothing of Celery or SQL.
 
-No transaction is open while the network is used. Results are recorded as they come in, so that one slow invoice keeps
-no other waiting, and what is still in the air keeps its lease by heartbeat.
+No transaction is open while the network is used. A few slow invoices do not hold up a worker: they stay in the air
+while it takes the next chunk, and are recorded when their answer or their timeout comes.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from pipeline.domain.decision import Finish, Hold, Probe, RetryAt, decide, expla
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.retry import with_jitter
 from pipeline.domain.state import State
+from pipeline.services.flight import Flight, Result
 from pipeline.services.ports import Chance, Clock, Operator
 from pipeline.settings import Settings
 from pipeline.storage import claims, companies
@@ -24,11 +25,10 @@ from pipeline.storage.claims import Claimed, ClaimedUpload, Move
 from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault
 
-FLUSH_SECONDS = 1.0
-"""How long a result may wait for others before it is recorded."""
+PATIENT_FLIGHTS = 10
+"""Chunks with stragglers a process keeps in the air beside the next one; beyond that it waits for them."""
 
 log = logging.getLogger(__name__)
-Result = tuple[Claimed, Outcome]
 C = TypeVar("C", bound=Claimed)
 
 
@@ -44,35 +44,64 @@ class Sender:
         self._settings = settings
         self._clock = clock
         self._chance = chance
+        self._room = asyncio.Semaphore(settings.upload_concurrency)
+        self._flights: set[asyncio.Task[None]] = set()
 
     async def send(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
-        """Upload what is still ours of a chunk; return the counts of outcomes. Safe to call twice."""
+        """Upload what is still ours of a chunk; return the counts of outcomes. Safe to call twice.
+
+        Returns when all are recorded, or after `straggler_seconds` with `in_the_air` counting the rest.
+        """
         credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_uploads, company_id, ids, epoch)
-        room = asyncio.Semaphore(self._settings.upload_concurrency)
-
-        async def upload(each: ClaimedUpload) -> list[Result]:
-            async with room:
-                outcome = await self._operator.upload(
-                    credentials,
-                    uuid=each.id,
-                    content=each.content,
-                    filename=each.filename,
-                    is_zip=each.is_zip,
-                    options=each.options,
-                )
-            return [(each, outcome)]
-
-        return await self._carry_out([upload(each) for each in claimed], claimed, epoch=epoch, company_id=company_id)
+        work = [self._upload(credentials, each) for each in claimed]
+        return await self._fly(work, claimed, epoch=epoch, company_id=company_id)
 
     async def probe(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
-        """Ask the operator about what is in doubt of a chunk; return the counts of outcomes. Safe to call twice."""
+        """Ask the operator about what is in doubt of a chunk; otherwise like `send`."""
         credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_probes, company_id, ids, epoch)
+        work = [self._ask(credentials, claimed)] if claimed else []
+        return await self._fly(work, claimed, epoch=epoch, company_id=company_id)
 
-        async def ask() -> list[Result]:
-            answers = await self._operator.probe(credentials, [each.id for each in claimed])
-            return [(each, answers[each.id]) for each in claimed]
+    async def drain(self, *, seconds: float) -> int:
+        """Wait for what is in the air, up to a deadline; return how many chunks were left to their leases."""
+        if self._flights:
+            _, left = await asyncio.wait(self._flights, timeout=seconds)
+            return len(left)
+        return 0
 
-        return await self._carry_out([ask()] if claimed else [], claimed, epoch=epoch, company_id=company_id)
+    async def _upload(self, credentials: CompanyCredentials, each: ClaimedUpload) -> list[Result]:
+        async with self._room:
+            outcome = await self._operator.upload(
+                credentials,
+                uuid=each.id,
+                content=each.content,
+                filename=each.filename,
+                is_zip=each.is_zip,
+                options=each.options,
+            )
+        return [(each, outcome)]
+
+    async def _ask(self, credentials: CompanyCredentials, claimed: Sequence[Claimed]) -> list[Result]:
+        answers = await self._operator.probe(credentials, [each.id for each in claimed])
+        return [(each, answers[each.id]) for each in claimed]
+
+    async def _fly(
+        self, work: Sequence[Awaitable[list[Result]]], claimed: Sequence[Claimed], *, epoch: int, company_id: UUID
+    ) -> Counter[str]:
+        flight = Flight(
+            work,
+            ids=[each.id for each in claimed],
+            record=lambda results, in_the_air: self._record(results, epoch, company_id, in_the_air),
+            patience_seconds=self._settings.claim_lease_seconds,
+        )
+        task = asyncio.ensure_future(flight.run())
+        self._flights.add(task)
+        task.add_done_callback(self._flights.discard)
+        crowded = len(self._flights) > PATIENT_FLIGHTS
+        done, _ = await asyncio.wait({task}, timeout=None if crowded else self._settings.straggler_seconds)
+        for each in done:
+            each.result()
+        return flight.counts
 
     def _claim(
         self, claim: Callable[..., list[C]], company_id: UUID, ids: Sequence[UUID], epoch: int
@@ -91,24 +120,6 @@ class Sender:
         if len(claimed) < len(ids):
             log.info("chunk seen before", extra={"event": "claim_found_less", "epoch": epoch, "count": len(ids)})
         return credentials, claimed
-
-    async def _carry_out(
-        self, work: Sequence[Awaitable[list[Result]]], claimed: Sequence[Claimed], *, epoch: int, company_id: UUID
-    ) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        in_the_air = {each.id for each in claimed}
-        pending = {asyncio.ensure_future(each) for each in work}
-        try:
-            while pending:
-                done, pending = await asyncio.wait(pending, timeout=FLUSH_SECONDS)
-                results = [result for task in done for result in task.result()]
-                in_the_air -= {each.id for each, _ in results}
-                await asyncio.to_thread(self._record, results, epoch, company_id, tuple(in_the_air))
-                counts.update(outcome.kind.value for _, outcome in results)
-        finally:
-            for task in pending:
-                task.cancel()
-        return counts
 
     def _record(self, results: Sequence[Result], epoch: int, company_id: UUID, in_the_air: Sequence[UUID]) -> None:
         now = self._clock()

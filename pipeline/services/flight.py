@@ -1,0 +1,77 @@
+"""One chunk in the air: collects what comes back, records it in small groups, keeps the rest alive by heartbeat.
+
+Knows neither what is asked of the operator nor how it is recorded.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from uuid import UUID
+
+from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.domain.outcome import Outcome
+from pipeline.storage.claims import Claimed
+
+FLUSH_SECONDS = 1.0
+"""How long a result may wait for others before it is recorded."""
+
+log = logging.getLogger(__name__)
+Result = tuple[Claimed, Outcome]
+Record = Callable[[Sequence[Result], Sequence[UUID]], None]
+"""Writes results and extends the leases of those still in the air, in one transaction; runs in a thread."""
+
+
+class Flight:
+    """The exchanges of one chunk, from the first byte until the last result is recorded."""
+
+    def __init__(
+        self, work: Iterable[Awaitable[list[Result]]], *, ids: Iterable[UUID], record: Record, patience_seconds: float
+    ) -> None:
+        """Begin the exchanges. `patience_seconds`: how long to go on without a database before giving up."""
+        self._pending = {asyncio.ensure_future(each) for each in work}
+        self._in_the_air = set(ids)
+        self._record = record
+        self._patience_seconds = patience_seconds
+        self._unrecorded: list[Result] = []
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Outcomes recorded so far, and how many invoices are still in the air."""
+        return self._counts + Counter({"in_the_air": len(self._in_the_air)})
+
+    async def run(self) -> None:
+        """Record everything as it comes in.
+
+        Raises: ServiceUnavailableError when the database stayed away too long; the leases then lead to a probe.
+        """
+        last_success = asyncio.get_running_loop().time()
+        try:
+            while self._pending or self._unrecorded:
+                await self._collect()
+                try:
+                    await self._flush()
+                    last_success = asyncio.get_running_loop().time()
+                except ServiceUnavailableError:
+                    if asyncio.get_running_loop().time() - last_success > self._patience_seconds:
+                        raise
+                    log.warning("could not record, trying again", extra={"event": "record_failed"})
+                    await asyncio.sleep(FLUSH_SECONDS)
+        finally:
+            for task in self._pending:
+                task.cancel()
+
+    async def _collect(self) -> None:
+        if not self._pending:
+            return
+        done, self._pending = await asyncio.wait(self._pending, timeout=FLUSH_SECONDS)
+        self._unrecorded += [result for task in done for result in task.result()]
+
+    async def _flush(self) -> None:
+        results = self._unrecorded
+        landed = {claimed.id for claimed, _ in results}
+        await asyncio.to_thread(self._record, results, tuple(self._in_the_air - landed))
+        self._unrecorded = []
+        self._in_the_air -= landed
+        self._counts.update(outcome.kind.value for _, outcome in results)

@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -144,7 +144,7 @@ class Stack:
 
     def _worker(self, name: str, queues: str, processes: int) -> ProcessSpec:
         command = (*CELERY, "worker", "-n", f"{name}@%h", "-Q", queues, "-c", str(processes), "-P", "prefork", *QUIET)
-        return self._process(f"worker-{name}", command)
+        return replace(self._process(f"worker-{name}", command), ready_text=" ready.", beside_previous=queues != "send")
 
     def _simulator(self) -> ProcessSpec:
         url = self.urls["simulator"]

@@ -74,7 +74,7 @@ def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: Ret
             return Finish(state=State.ACCEPTED, reason="the operator already holds it: an earlier upload had arrived")
         case OutcomeKind.UNAUTHORIZED:
             return Hold(reason=explain(outcome, "the operator does not let this company in"), company=True)
-        case OutcomeKind.REFUSED:
+        case OutcomeKind.REFUSED if not standing.probing:
             return Probe(at=now, reason=explain(outcome, "the operator refused it; asking whether it exists anyway"))
         case OutcomeKind.ABSENT if standing.refusal is not None:
             return _settle_refusal(standing.refusal, standing, now=now, schedule=schedule)
@@ -102,7 +102,7 @@ def _try_later(outcome: Outcome, standing: Standing, *, now: datetime, schedule:
         return RetryAt(at=at, reason="the operator does not have it; sending the same UUID again", free=False)
     if standing.probing:
         return Probe(at=at, reason=explain(outcome, "could not ask whether it arrived; asking again"), free=free)
-    if outcome.kind is OutcomeKind.IN_DOUBT:
+    if not free:
         return Probe(at=at, reason=explain(outcome, "no clear answer; asking whether it arrived"), free=False)
     return RetryAt(at=at, reason=explain(outcome, "the operator cannot take it now"), free=True)
 

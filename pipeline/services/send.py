@@ -12,11 +12,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
-from pipeline.domain.decision import Finish, Hold, Probe, RetryAt, decide, explain
-from pipeline.domain.outcome import Outcome, OutcomeKind
-from pipeline.domain.retry import with_jitter
-from pipeline.domain.state import State
+from pipeline.domain.outcome import Outcome
 from pipeline.services.flight import Flight, Result
 from pipeline.services.ports import Chance, Clock, Operator
 from pipeline.settings import Settings
@@ -126,7 +124,7 @@ class Sender:
         moves = [self._move(claimed, outcome, now=now) for claimed, outcome in results]
         with self._database.transaction() as session:
             moved = claims.record(session, moves, epoch=epoch, now=now)
-            company_causes = [move.reason for move in moves if move.held_for == "company"]
+            company_causes = [move.consequence.reason for move in moves if move.consequence.held_for == COMPANY]
             if company_causes and companies.hold_company(session, company_id, reason=company_causes[0], now=now):
                 log.error("company held", extra={"event": "company_held", "company": str(company_id)})
             if in_the_air:
@@ -138,31 +136,7 @@ class Sender:
                 log.warning("came too late and changed nothing", extra=extra)
 
     def _move(self, claimed: Claimed, outcome: Outcome, *, now: datetime) -> Move:
-        decision = decide(outcome, claimed.standing, now=now, schedule=self._settings.schedule)
-        match decision:
-            case Finish(state=state):
-                look_at = now if state is State.ACCEPTED else None
-                return Move(claimed=claimed, outcome=outcome, target=state, reason=decision.reason, look_at=look_at)
-            case Hold(company=company):
-                held_for = "company" if company else "person"
-                return Move(
-                    claimed=claimed, outcome=outcome, target=State.HELD, reason=decision.reason, held_for=held_for
-                )
-            case Probe() | RetryAt():
-                return self._wait(claimed, outcome, decision, now=now)
-
-    def _wait(self, claimed: Claimed, outcome: Outcome, decision: Probe | RetryAt, *, now: datetime) -> Move:
-        refusal = claimed.standing.refusal if claimed.standing.probing else None
-        if outcome.kind is OutcomeKind.REFUSED:
-            refusal = explain(outcome, "the operator refused it")
-        given_back = decision.at - now if decision.free else timedelta()
-        return Move(
-            claimed=claimed,
-            outcome=outcome,
-            target=State.IN_DOUBT if isinstance(decision, Probe) else State.WAITING,
-            reason=decision.reason,
-            due_at=with_jitter(decision.at, now=now, chance=self._chance()),
-            tries=claimed.standing.tries + 1,
-            refusal=refusal,
-            give_up_at=claimed.standing.give_up_at + given_back,
+        consequence = conclude(
+            outcome, claimed.standing, now=now, schedule=self._settings.schedule, chance=self._chance()
         )
+        return Move(claimed=claimed, outcome=outcome, consequence=consequence)

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import Session
 
+from pipeline.domain.consequence import Consequence
 from pipeline.domain.decision import Standing
 from pipeline.domain.outcome import Outcome
 from pipeline.domain.state import State
@@ -148,14 +149,7 @@ class Move:
 
     claimed: Claimed
     outcome: Outcome
-    target: State
-    reason: str
-    due_at: datetime | None = None
-    held_for: str | None = None
-    tries: int = 0
-    refusal: str | None = None
-    give_up_at: datetime | None = None
-    look_at: datetime | None = None
+    consequence: Consequence
 
 
 def pick_due(session: Session, *, now: datetime, room: int) -> list[DueInvoice]:
@@ -262,19 +256,20 @@ def _standing(row: Any, *, probing: bool) -> Standing:
 
 
 def _record_parameters(move: Move, *, epoch: int, now: datetime) -> dict[str, Any]:
+    consequence = move.consequence
     return {
         "id": move.claimed.id,
         "epoch": epoch,
         "source": move.claimed.source.value,
-        "target": move.target.value,
-        "reason": move.reason,
-        "held_for": move.held_for,
-        "due_at": move.due_at,
-        "tries": move.tries,
-        "refusal": move.refusal,
-        "give_up_at": move.give_up_at,
+        "target": consequence.target.value,
+        "reason": consequence.reason,
+        "held_for": consequence.held_for,
+        "due_at": consequence.due_at,
+        "tries": consequence.tries,
+        "refusal": consequence.refusal,
+        "give_up_at": consequence.give_up_at,
         "status": move.outcome.operator_status,
-        "look_at": move.look_at,
+        "look_at": consequence.look_at,
         "now": now,
     }
 
@@ -298,6 +293,6 @@ def _event_parameters(move: Move, *, now: datetime) -> dict[str, Any]:
         "now": now,
         "kind": kind,
         "source": move.claimed.source.value,
-        "target": move.target.value,
-        "cause": move.reason,
+        "target": move.consequence.target.value,
+        "cause": move.consequence.reason,
     }

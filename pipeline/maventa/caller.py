@@ -64,6 +64,12 @@ class Caller:
             answer = await self._wire.ask(question, bearer=token.value)
         return self._judge(answer, phase=phase, success=success)
 
+    async def forget_token(self, credentials: CompanyCredentials) -> None:
+        """Make the next question of a company fetch a new token, for the whole fleet."""
+        token = await self._tokens.token(credentials)
+        if not isinstance(token, Outcome):
+            await self._tokens.discard(credentials, token)
+
     async def operator_token(self, credentials: OperatorCredentials) -> AccessToken | Outcome:
         """Fetch a token with operator credentials. Not shared: nothing of an invoice needs one."""
         form = [("client_id", credentials.client_id), ("client_secret", credentials.client_secret)]

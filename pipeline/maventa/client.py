@@ -14,7 +14,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pipeline.domain.credentials import AccessToken, CompanyCredentials, TokenStore
-from pipeline.domain.outcome import Outcome
+from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.maventa.caller import Caller, OperatorCredentials
 from pipeline.maventa.environment import OperatorHosts
 from pipeline.maventa.multipart import encode_upload
@@ -26,6 +26,9 @@ from pipeline.maventa.verdict import Phase, judge_answer, judge_unreadable
 from pipeline.maventa.wire import Question, Wire
 
 _CREATED = frozenset({201})
+
+UNVERIFIED = "UNVERIFIED"
+"""Source: swagger.json, company_state."""
 
 
 class _Created(BaseModel):
@@ -136,6 +139,19 @@ class MaventaClient(ReadingCalls):
                 return part
             found |= part
         return found
+
+    async def check_access(self, credentials: CompanyCredentials) -> Outcome | None:
+        """Ask with a token fetched just now whether the company may send; None when it may, else what stands against."""
+        await self._caller.forget_token(credentials)
+        doubt = await self._prober.doubt_token(credentials)
+        if doubt is not None:
+            return doubt
+        told = await self.company_authorization(credentials)
+        if isinstance(told, Outcome) or told.company_state != UNVERIFIED:
+            # Without the right to read it (company:read) this question proves nothing either way.
+            return None
+        message = "the company is not verified at the operator: have its authorisation signed"
+        return Outcome(kind=OutcomeKind.UNAUTHORIZED, error_code="unverified", message=message)
 
     async def operator_token(self, credentials: OperatorCredentials) -> AccessToken | Outcome:
         """Fetch a token with operator credentials; no operator scope covers invoices."""

@@ -101,7 +101,7 @@ class Prober:
 
     async def _look_closer(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
         # A list may lag, and an empty one also means "no access": only a single question with a proven token says no.
-        unproven = await self._doubt_token(credentials)
+        unproven = await self.doubt_token(credentials)
         if unproven is not None:
             return dict.fromkeys(uuids, Sighting(outcome=unproven))
         places = asyncio.Semaphore(SINGLE_CONCURRENCY)
@@ -113,7 +113,8 @@ class Prober:
         sightings = await asyncio.gather(*(look_at(uuid) for uuid in uuids))
         return dict(zip(uuids, sightings, strict=True))
 
-    async def _doubt_token(self, credentials: CompanyCredentials) -> Outcome | None:
+    async def doubt_token(self, credentials: CompanyCredentials) -> Outcome | None:
+        """Ask whose the token is and what it may do; None when it is this company's and may read its invoices."""
         answer = await self._caller.ask(
             credentials, Question(method="GET", path="/oauth2/current"), phase=Phase.PROBE, success=OK
         )

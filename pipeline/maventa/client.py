@@ -141,7 +141,7 @@ class MaventaClient(ReadingCalls):
         return found
 
     async def check_access(self, credentials: CompanyCredentials) -> Outcome | None:
-        """Ask with a token fetched just now whether the company may send; None when it may, else what stands against."""
+        """Ask with a token fetched just now whether the company may send; None when it may."""
         await self._caller.forget_token(credentials)
         doubt = await self._prober.doubt_token(credentials)
         if doubt is not None:

@@ -9,7 +9,8 @@ from workers.lifecycle import current
 from workers.publisher import CeleryPublisher
 
 
-@app.task(name="dispatch")  # type: ignore[untyped-decorator]  # Celery ships no types
+# Without events: rung every second, it would push everything else out of Flower.
+@app.task(name="dispatch", send_events=False)  # type: ignore[untyped-decorator]  # Celery ships no types
 def dispatch() -> dict[str, int]:
     """Hand out what is due."""
     machine = current().machine

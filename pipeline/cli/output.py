@@ -18,6 +18,9 @@ from pipeline.domain.errors import ConfigurationError, InvalidInputError, Postil
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 
+PIPE_WIDTH = 200
+
+
 class ExitStatus(IntEnum):
     """What the exit status of every command means."""
 
@@ -31,13 +34,14 @@ class ExitStatus(IntEnum):
 
 
 def out() -> Console:
-    """Return the console for answers."""
-    return Console(highlight=False, soft_wrap=True)
+    """Return the console for answers; wide where no terminal sets a width, so that a pipe gets whole UUIDs."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def err() -> Console:
     """Return the console for errors and progress."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False)
 
 
 def print_json(answer: Mapping[str, object]) -> None:
@@ -48,7 +52,7 @@ def print_json(answer: Mapping[str, object]) -> None:
 def print_error(message: str) -> None:
     """Print one error line on stderr, whatever characters a file name brings."""
     line = "".join(character if character.isprintable() else "�" for character in message)
-    err().print(f"[bold red]error:[/] {escape(line)}", markup=True)
+    err().print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
 
 
 def escape(value: str) -> str:

@@ -1,10 +1,12 @@
 """`postiljon show` and `postiljon list`: what became of an invoice."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +19,9 @@ from pipeline.settings import load_settings
 from pipeline.storage.companies import find_company
 from pipeline.storage.reading import InvoiceFilter, Story, list_invoices, read_story
 from pipeline.storage.tables import InvoiceRow
+
+FINE_STATES = frozenset({State.QUEUED, State.SENDING, State.ACCEPTED, State.DELIVERED})
+"""States whose reason a list need not show."""
 
 STATE_STYLES = {
     State.DELIVERED: "green",
@@ -57,17 +62,22 @@ def list_(
     if as_json:
         print_json({"invoices": [invoice_as_json(invoice, name) for invoice, name in found]})
         return
-    table = Table("UUID", "number", "customer", "total", "company", "state", "why")
-    for invoice, name in found:
-        table.add_row(
-            str(invoice.id),
-            *(Text(cell) for cell in (_known(invoice.number), _known(invoice.buyer_name))),
-            Text(_total(invoice), justify="right"),
-            Text(name),
-            _state(invoice),
-            Text(invoice.reason or ""),
-        )
-    out().print(table if found else "No invoice fits.")
+    out().print(_list_for_people(found) if found else "No invoice fits.")
+
+
+def _list_for_people(found: Sequence[tuple[InvoiceRow, str]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("UUID", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("number", "customer"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    table.add_column("total", no_wrap=True, overflow="ellipsis", justify="right")
+    table.add_column("why", overflow="fold")
+    for invoice, _ in found:
+        why = (invoice.reason or "") if State(invoice.state) not in FINE_STATES else ""
+        cells = (_known(invoice.number), _known(invoice.buyer_name), _total(invoice), why)
+        table.add_row(str(invoice.id), _state(invoice), *(Text(cell) for cell in cells))
+    return table
 
 
 def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]:
@@ -137,6 +147,7 @@ def _story_for_people(story: Story) -> Group:
         ("total", Text(_total(invoice))),
         ("company", Text(story.company.name)),
         ("file", Text(f"{invoice.filename}  {invoice.format}  {invoice.size} bytes")),
+        ("submitted", Text(f"{invoice.submitted_at:%Y-%m-%d %H:%M:%S} UTC")),
         ("sha-256", Text(invoice.document_sha256.hex())),
     ):
         facts.add_row(Text(name, style="dim"), value)
@@ -155,7 +166,10 @@ def _story_for_people(story: Story) -> Group:
 
 
 def _attempts(story: Story) -> Table:
-    table = Table("attempt", "kind", "began", "took", "outcome", "answer", title="Attempts", title_justify="left")
+    table = Table(title="Attempts", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("no.", "kind", "began (UTC)", "took", "outcome"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("answer")
     for attempt in story.attempts:
         took = f"{(attempt.finished_at - attempt.started_at).total_seconds():.2f} s" if attempt.finished_at else "?"
         said = " ".join(str(part) for part in (attempt.http_status, attempt.error_code, attempt.message) if part)
@@ -165,14 +179,18 @@ def _attempts(story: Story) -> Table:
 
 
 def _events(story: Story) -> Table:
-    table = Table("when (UTC)", "what", "from", "to", "cause", title="Events", title_justify="left")
+    table = Table(title="Events", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("when (UTC)", "what", "state"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("cause")
     for event in story.events:
-        table.add_row(_clock(event.at), event.kind, event.source or "", event.target, Text(event.cause))
+        moved = event.target if event.source in (None, event.target) else f"{event.source} → {event.target}"
+        table.add_row(_clock(event.at), event.kind, moved, Text(event.cause))
     return table
 
 
 def _clock(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+    return f"{at:%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
 
 
 def _known(value: str | None) -> str:

@@ -18,6 +18,7 @@ from simulator.validation import Validator, violations_endpoint
 
 SUBJECTS = (tokens, uploads, changes, reading, company, directory, control)
 CONTROL_PREFIX = "/_simulator/"
+CONTROL_BYTES_LIMIT = 16_000_000  # of its own, so that a knob cannot lock its own way back
 LYING_CODES = {500: "internal_error_code", 502: "bad_gateway", 503: "service_unavailable", 504: "gateway_timeout"}
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: closing sends RST instead of FIN
 HEADER_BYTES_LIMIT = 32_768
@@ -113,7 +114,8 @@ class Server:
         )
 
     async def _body(self, request: web.Request) -> bytes:
-        limit = self._simulation.knobs.request_bytes_limit
+        control = request.path.startswith(CONTROL_PREFIX)
+        limit = CONTROL_BYTES_LIMIT if control else self._simulation.knobs.request_bytes_limit
         too_large = Refusal(413, "invalid_parameters", f"Request is larger than {limit} bytes")
         if (request.content_length or 0) > limit:
             raise too_large

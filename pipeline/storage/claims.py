@@ -54,16 +54,14 @@ CLAIM_UPLOADS = text("""
     SELECT claimed.*, begun.attempt_id, document.content, document.kind AS document_kind FROM claimed
     JOIN begun ON begun.invoice_id = claimed.id JOIN document ON document.sha256 = claimed.document_sha256
 """)
+LOCK_DOUBTS = text("SELECT 1 FROM invoice WHERE id = ANY(:ids) AND state = 'in_doubt' ORDER BY id FOR UPDATE")
 CLAIM_PROBES = text("""
-    WITH locked AS (
-        SELECT id FROM invoice
-        WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now
-        AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch)
-        ORDER BY id FOR UPDATE
-    ), claimed AS (
+    WITH claimed AS (
         UPDATE invoice SET lease_until = :until, due_at = :until,
             give_up_at = coalesce(give_up_at, :give_up_at), changed_at = :now
-        FROM locked WHERE invoice.id = locked.id RETURNING invoice.*
+        WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now
+            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch)
+        RETURNING invoice.*
     ), noted AS (
         INSERT INTO event (invoice_id, at, kind, source, target, cause)
         SELECT id, :now, 'probe_begun', 'in_doubt', 'in_doubt', 'asking the operator whether it holds the UUID'
@@ -203,6 +201,8 @@ def claim_probes(
 ) -> list[Claimed]:
     """Take what is still in doubt under the epoch, with an attempt row each; a message seen twice takes nothing."""
     parameters = {"ids": list(ids), "epoch": epoch, "now": now, "until": now + lease, "give_up_at": give_up_at}
+    # Locked by a statement of its own: only the next one sees the attempts of a claimer that we had to wait for.
+    session.connection().execute(LOCK_DOUBTS, {"ids": list(ids)})
     rows = session.connection().execute(CLAIM_PROBES, parameters)
     return [
         Claimed(

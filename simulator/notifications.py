@@ -68,13 +68,13 @@ class Notifications:
         """List an owner's subscriptions."""
         return [one for one in self.subscriptions.values() if one.owner == owner]
 
-    def plan(self, invoice: Invoice, company: Company, now: float, *, only: Subscription | None = None) -> None:
+    def plan(self, invoice: Invoice, company: Company, since: float, *, only: Subscription | None = None) -> None:
         """Queue the events that lie ahead of an invoice for everybody who wants them."""
         if not self.subscriptions:
             return
         for step in invoice.steps:
             for one in [only] if only else self.subscriptions.values():
-                if step.event in one.events and step.at >= now and _hears(one, company):
+                if step.event in one.events and step.at >= since and _hears(one, company):
                     self.push(step.at, _message(one, invoice, step, company))
 
     def push(self, at: float, message: Message) -> None:

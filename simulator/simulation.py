@@ -51,13 +51,13 @@ class Simulation:
         ):
             self.documents[invoice.sha256] = content
             self.document_bytes += len(content)
-        self.announce(invoice)
+        self.announce(invoice, since=invoice.created_at)
 
-    def announce(self, invoice: Invoice) -> None:
-        """Plan the webhooks of what will happen to an invoice."""
+    def announce(self, invoice: Invoice, *, since: float) -> None:
+        """Plan the webhooks of what happens to an invoice from this moment on."""
         company = self.companies.get(invoice.company_id)
         if company is not None:
-            self.notifications.plan(invoice, company, self.clock())
+            self.notifications.plan(invoice, company, since)
 
     def status_of(self, uuid: str) -> str | None:
         """Tell the status of the invoice under a UUID, None if there is none."""

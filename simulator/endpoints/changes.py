@@ -105,7 +105,7 @@ def _divert(call: Call, invoice: Invoice, way: routing.Way, channel: str) -> Non
     invoice.destination = channel
     steps = routing.timeline(way, at=call.now, knobs=call.simulation.knobs, fate=None, uuid=invoice.id)
     invoice.divert([routing.rerouted(call.now, channel), *steps], call.now)
-    call.simulation.announce(invoice)
+    call.simulation.announce(invoice, since=call.now)
 
 
 ENDPOINTS = (

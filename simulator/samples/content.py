@@ -12,7 +12,17 @@ ROWS_LIMIT = 12
 VAT_RATES = (Decimal("25.5"), Decimal("25.5"), Decimal("25.5"), Decimal("13.5"), Decimal(10), Decimal(0))
 BUSINESS_ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2)  # Finnish business id: modulo 11, remainder 1 is never given out
 REFERENCE_WEIGHTS = (7, 3, 1)  # Finnish payment reference: weights from the right, modulo 10
-NAMES = ("Mäkelän", "Järvisen", "Östermanin", "Hämäläisen", "Šakin", "Nyström &", "Kallion", "Žižekin", "Väyrysen")
+NAMES = (
+    "Mäkelän",
+    "Järvisen",
+    "Östermanin",
+    "Hämäläisen",
+    "Maršakin",
+    "Nyström &",
+    "Håkanssonin",
+    "Žižekin",
+    "Väyrysen",
+)
 TRADES = (
     "Rakennus Oy",
     "Kylmälaite Oy",

@@ -1,0 +1,163 @@
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+EVENTS = ["DOCUMENTS.INVOICE.DELIVERED", "DOCUMENTS.INVOICE.DELIVERY_CONFIRMED", "DOCUMENTS.INVOICE.FAILED"]
+
+
+@pytest.fixture
+def listener():
+    """A subscriber on this machine that notes what it gets and answers as told."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(server.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    got = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.status, server.got = 200, got
+    server.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def subscribe(operator, url, events=EVENTS, **more):
+    body = {"destination_type": "WEBHOOK", "destination": url, "events": events, **more}
+    return operator.call("POST", "/v1/company/notifications", json=body)
+
+
+def posted(operator, count):
+    """Wait until so many webhooks were posted or lost."""
+
+    def enough(totals):
+        return sum(n for name, n in totals["requests"].items() if name.startswith("webhook")) >= count
+
+    return operator.until_control("ledger/totals", enough)["requests"]
+
+
+def test_delivery_is_told_to_the_subscriber(operator, listener, uuid):
+    """DELIVERED and DELIVERY_CONFIRMED are posted with company, invoice and number."""
+    subscribe(operator, listener.url)
+    operator.upload(uuid=uuid)
+
+    posted(operator, 2)
+
+    assert sorted(one["event"] for one in listener.got) == EVENTS[:2]
+    assert listener.got[0]["event_data"]["invoice_id"] == uuid
+    assert listener.got[0]["event_data"]["invoice_number"] == "T-1"
+
+
+def test_failure_is_told_with_its_message(operator, listener, uuid):
+    """FAILED carries the error message."""
+    operator.control("PUT", "faults", [{"fault": "failed"}])
+    subscribe(operator, listener.url, EVENTS[2:])
+    operator.upload(uuid=uuid)
+
+    posted(operator, 1)
+
+    assert listener.got[0]["event_data"]["error_message"]
+
+
+def test_vendor_hears_of_all_linked_companies(operator, listener, companies):
+    """A vendor's webhook hears of other companies with the vendor's key; a company's does not."""
+    subscribe(operator, listener.url, EVENTS[:1], destination_type="VENDOR_WEBHOOK", vendor_key="demo-vendor-key")
+    subscribe(operator, listener.url + "/own", EVENTS[:1])
+    operator.upload(company=companies[1])
+
+    posted(operator, 1)
+
+    assert [one["company_id"] for one in listener.got] == [companies[1]]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "count"),
+    [({"webhook_lost": 1}, 0), ({"webhook_duplicated": 1}, 2), ({}, 1)],
+    ids=["lost", "doubled", "plain"],
+)
+def test_webhook_is_lost_or_doubled_by_knob(operator, listener, knobs, count):
+    """Webhooks can be lost or come twice."""
+    operator.control("PUT", "knobs", knobs)
+    subscribe(operator, listener.url, EVENTS[:1])
+    operator.upload()
+
+    posted(operator, max(count, 1))
+
+    assert len(listener.got) == count
+
+
+def test_webhook_is_overtaken_by_knob(operator, listener):
+    """A reordered webhook still comes, later than it should."""
+    operator.control("PUT", "knobs", {"webhook_reordered": 1})
+    subscribe(operator, listener.url, EVENTS[:1])
+    operator.upload()
+
+    posted(operator, 1)
+
+    assert len(listener.got) == 1
+
+
+def test_unacknowledged_webhook_is_sent_again_when_asked(operator, listener):
+    """Only 2xx acknowledges; what nobody acknowledged comes again on request, once acknowledged it does not."""
+    listener.status = 500
+    subscribe(operator, listener.url, EVENTS[:1])
+    operator.upload()
+    posted(operator, 1)
+
+    listener.status = 200
+    resend = "/v1/company/notifications_resend_unacknowledged"
+    assert operator.call("POST", resend).status_code == 200
+    posted(operator, 2)
+    operator.call("POST", resend)
+    operator.upload()
+    posted(operator, 3)
+
+    assert len(listener.got) == 3
+
+
+def test_nothing_is_posted_to_another_machine(operator):
+    """Destinations beyond loopback are taken but never posted to."""
+    subscribe(operator, "http://203.0.113.1/hook", EVENTS[:1])
+    operator.upload()
+
+    assert posted(operator, 1)["webhook refused-destination"] == 1
+
+
+def test_subscriptions_are_made_listed_shown_and_removed(operator, companies):
+    """A subscription can be made, found and removed by its owner alone."""
+    made = subscribe(operator, "http://127.0.0.1:9/hook").json()
+    path = f"/v1/company/notifications/{made['id']}"
+
+    assert operator.call("GET", "/v1/company/notifications").json() == [made]
+    assert operator.call("GET", path).json() == made
+    assert operator.call("DELETE", path, company=companies[1]).status_code == 404
+    assert operator.call("DELETE", path).status_code == 204
+    assert operator.call("GET", "/v1/company/notifications").json() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"destination_type": "EMAIL"},
+        {"destination": "ftp://x"},
+        {"events": ["NEWS"]},
+        {"destination_type": "VENDOR_WEBHOOK"},
+    ],
+    ids=["type", "url", "event", "vendor without key"],
+)
+def test_wrong_subscription_is_refused(operator, wrong):
+    """What cannot be posted to is not taken."""
+    body = {"destination_type": "WEBHOOK", "destination": "http://127.0.0.1:9/", "events": EVENTS} | wrong
+
+    assert operator.call("POST", "/v1/company/notifications", json=body).status_code == 400

@@ -1,6 +1,8 @@
 """The only place that knows everybody: builds the parts from the settings. Builds nothing at import."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -30,6 +32,16 @@ def utc_now() -> datetime:
 def build_database(settings: Settings) -> Database:
     """Return the database of the settings; connects at first use. Raises: ConfigurationError."""
     return Database(settings.require_database_url())
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """Lend the database of the settings and close its connections. Raises: ConfigurationError."""
+    database = build_database(settings)
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def build_vault(settings: Settings) -> Vault:

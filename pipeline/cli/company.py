@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
-from pipeline.bootstrap import build_database, build_vault, utc_now
+from pipeline.bootstrap import build_vault, open_database, utc_now
 from pipeline.cli.output import JsonOption, escape, friendly_errors, out, print_json
 from pipeline.domain.credentials import DEFAULT_SCOPES, CompanyCredentials
 from pipeline.domain.errors import InvalidInputError
@@ -38,7 +38,7 @@ def add(
         if not name.strip():
             raise InvalidInputError("the company needs a --name")
         settings = load_settings()
-        with build_database(settings).transaction() as session:
+        with open_database(settings) as database, database.transaction() as session:
             created = save_company(session, credentials, name=name.strip(), vault=build_vault(settings), now=utc_now())
             released = release_company(session, company_id, cause="the company's keys were entered anew", now=utc_now())
     if as_json:
@@ -52,7 +52,7 @@ def add(
 @company_app.command("list", epilog="Example: postiljon company list --json")
 def list_(as_json: JsonOption = False) -> None:
     """List the companies."""
-    with friendly_errors(), build_database(load_settings()).transaction() as session:
+    with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
         companies = list_companies(session)
     if as_json:
         print_json({"companies": [_as_json(company) for company in companies]})
@@ -69,7 +69,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one company, and why it is held if it is."""
-    with friendly_errors(), build_database(load_settings()).transaction() as session:
+    with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
         found = find_company(session, company)
     if as_json:
         print_json(_as_json(found))

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.bootstrap import Machine, build_database, build_vault, utc_now
+from pipeline.bootstrap import Machine, build_vault, open_database, utc_now
 from pipeline.cli.output import ExitStatus, JsonOption, out, print_json
 from pipeline.domain.errors import PostiljonError
 from pipeline.maventa.environment import OperatorHosts
@@ -86,7 +86,8 @@ def _guarded(name: str, check: Callable[[Settings], list[Finding]], settings: Se
 
 def _database(settings: Settings) -> list[Finding]:
     try:
-        current, needed = current_revision(build_database(settings).engine), newest_revision()
+        with open_database(settings) as database:
+            current, needed = current_revision(database.engine), newest_revision()
     except PostiljonError as exc:
         return [Finding(check="database", ok=False, found=str(exc), what_to_do="start it, or mend the URL")]
     if current != needed:
@@ -97,7 +98,7 @@ def _database(settings: Settings) -> list[Finding]:
 
 def _encryption_key(settings: Settings) -> list[Finding]:
     vault = build_vault(settings)
-    with build_database(settings).transaction() as session:
+    with open_database(settings) as database, database.transaction() as session:
         companies = list_companies(session)
         for company in companies[:1]:
             read_credentials(session, company.id, vault=vault)
@@ -119,7 +120,7 @@ def _broker(settings: Settings) -> list[Finding]:
 
 
 def _pulse(settings: Settings) -> list[Finding]:
-    with build_database(settings).transaction() as session:
+    with open_database(settings) as database, database.transaction() as session:
         rung_at = last_rung_at(session, LEASE_NAME)
     todo = "start workers and beat (postiljon up); look at their logs"
     if rung_at is None:
@@ -131,7 +132,7 @@ def _pulse(settings: Settings) -> list[Finding]:
 
 
 def _overdue(settings: Settings) -> list[Finding]:
-    with build_database(settings).transaction() as session:
+    with open_database(settings) as database, database.transaction() as session:
         count = reading.count_overdue(session, before=utc_now() - timedelta(seconds=OVERDUE_SECONDS))
     todo = "" if not count else "if it grows, start more sending processes; see workers and beat"
     return [Finding(check="overdue invoices", ok=not count, found=f"{count} due for over a minute", what_to_do=todo)]
@@ -150,7 +151,7 @@ def _operator(settings: Settings) -> list[Finding]:
 
 
 def _companies(settings: Settings) -> list[Finding]:
-    with build_database(settings).transaction() as session:
+    with open_database(settings) as database, database.transaction() as session:
         companies = list_companies(session)
     if not companies:
         return [Finding(check="companies", ok=False, found="none", what_to_do="postiljon company add")]

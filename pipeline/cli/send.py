@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from pipeline.bootstrap import build_database
+from pipeline.bootstrap import open_database
 from pipeline.cli.options import read_routing, with_routing
 from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, print_json
 from pipeline.domain.document import DocumentLimits
@@ -59,24 +59,23 @@ def _send(
     limits = DocumentLimits(max_bytes=settings.max_document_bytes)
     if uuid is not None or reference is not None:
         _refuse_many(paths, limits)
-    database = build_database(settings)
-    verdicts = submit_files(
-        database,
-        paths,
-        company=company,
-        stdin=sys.stdin.buffer,
-        limits=limits,
-        uuid=uuid,
-        reference=reference,
-        batch=batch,
-        options=options,
-        bell=bell,
-    )
     shown: list[FileVerdict] = []
-    for verdict in verdicts:
-        shown.append(verdict)
-        if not as_json:
-            _print(verdict)
+    with open_database(settings) as database:
+        for verdict in submit_files(
+            database,
+            paths,
+            company=company,
+            stdin=sys.stdin.buffer,
+            limits=limits,
+            uuid=uuid,
+            reference=reference,
+            batch=batch,
+            options=options,
+            bell=bell,
+        ):
+            shown.append(verdict)
+            if not as_json:
+                _print(verdict)
     counts = Counter(verdict.verdict for verdict in shown)
     if as_json:
         print_json({**{each.value: counts[each] for each in Verdict}, "files": [_as_json(each) for each in shown]})

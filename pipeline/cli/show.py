@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.bootstrap import build_database
+from pipeline.bootstrap import open_database
 from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
 from pipeline.domain.next_step import next_step
 from pipeline.domain.state import State
@@ -38,7 +38,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one invoice: its state, why, what happens next, attempts and events."""
-    with friendly_errors(), build_database(load_settings()).transaction() as session:
+    with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
         story = read_story(session, uuid)
     if as_json:
         print_json(_story_as_json(story))
@@ -55,7 +55,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List invoices, the newest first."""
-    with friendly_errors(), build_database(load_settings()).transaction() as session:
+    with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
         company_id = find_company(session, company).id if company is not None else None
         wanted = InvoiceFilter(state=state, company_id=company_id, batch=batch, number=number, limit=limit)
         found = list_invoices(session, wanted)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.bootstrap import build_database
+from pipeline.bootstrap import open_database
 from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
 from pipeline.cli.stack import Stack, StackPlan, require_free
 from pipeline.embedded.detached import spawn_detached
@@ -80,10 +80,9 @@ def simulator(
 @db_app.command("upgrade", epilog="Example: postiljon db upgrade")
 def db_upgrade(as_json: JsonOption = False) -> None:
     """Bring the tables to this version; safe to run twice."""
-    with friendly_errors():
-        engine = build_database(load_settings()).engine
-        before = current_revision(engine)
-        after = upgrade(engine)
+    with friendly_errors(), open_database(load_settings()) as database:
+        before = current_revision(database.engine)
+        after = upgrade(database.engine)
     if as_json:
         print_json({"before": before, "after": after})
     else:
@@ -93,8 +92,8 @@ def db_upgrade(as_json: JsonOption = False) -> None:
 @db_app.command("status", epilog="Example: postiljon db status --json")
 def db_status(as_json: JsonOption = False) -> None:
     """Tell which version the tables have, and which this program needs."""
-    with friendly_errors():
-        current = current_revision(build_database(load_settings()).engine)
+    with friendly_errors(), open_database(load_settings()) as database:
+        current = current_revision(database.engine)
     needed = newest_revision()
     if as_json:
         print_json({"current": current, "needed": needed})

@@ -85,7 +85,7 @@ def list_invoices(session: Session, wanted: InvoiceFilter) -> Sequence[tuple[Inv
     if wanted.company_id is not None:
         query = query.where(InvoiceRow.company_id == wanted.company_id)
     if wanted.batch is not None:
-        query = query.join(BatchRow).where(BatchRow.name == wanted.batch)
+        query = query.join(BatchRow, col(BatchRow.id) == col(InvoiceRow.batch_id)).where(BatchRow.name == wanted.batch)
     if wanted.number is not None:
         query = query.where(InvoiceRow.number == wanted.number)
     if wanted.since is not None:

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import InvalidInputError, UnknownCompanyError
+from pipeline.storage.database import is_storable
 from pipeline.storage.tables import CompanyRow
 from pipeline.storage.vault import Vault
 
@@ -20,6 +21,7 @@ UPSERT = text("""
     RETURNING (xmax = 0) AS created
 """)
 FORGET_TOKEN = text("UPDATE access_token SET token = NULL WHERE company_id = :id")
+LOCK = text("SELECT 1 FROM company WHERE id = :id FOR NO KEY UPDATE")
 HOLD = text("""
     UPDATE company SET hold_reason = :reason, held_since = :now, checked_at = :now
     WHERE id = :id AND hold_reason IS NULL RETURNING id
@@ -58,8 +60,12 @@ class Company:
 def save_company(session: Session, credentials: CompanyCredentials, *, name: str, vault: Vault, now: datetime) -> bool:
     """Store a company or replace its name and keys; True when it is new. Its token is forgotten.
 
-    Raises: InvalidInputError when another company has the name.
+    Raises: InvalidInputError when another company has the name, or the name cannot be stored.
     """
+    if not is_storable(name):
+        raise InvalidInputError(
+            f"the company name {name!r} has characters that cannot be stored; choose another --name"
+        )
     same_name = session.exec(select(CompanyRow).where(CompanyRow.name == name)).one_or_none()
     if same_name is not None and same_name.id != credentials.company_id:
         raise InvalidInputError(f"company {same_name.id} is already called {name!r}; choose another --name")
@@ -104,6 +110,8 @@ def read_credentials(session: Session, company_id: UUID, *, vault: Vault) -> Com
 
 def hold_company(session: Session, company_id: UUID, *, reason: str, now: datetime) -> bool:
     """Hold a company with the cause in words; False when it is held already (the first cause stands)."""
+    # A release that goes on meanwhile would not see the invoices held in this transaction: one waits for the other.
+    session.connection().execute(LOCK, {"id": company_id})
     held = session.connection().execute(HOLD, {"id": company_id, "reason": reason, "now": now})
     return held.scalar_one_or_none() is not None
 
@@ -125,6 +133,8 @@ def _by_text(session: Session, named: str) -> CompanyRow | None:
     try:
         return session.get(CompanyRow, UUID(named))
     except ValueError:
+        if not is_storable(named):
+            return None
         return session.exec(select(CompanyRow).where(CompanyRow.name == named)).one_or_none()
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from psycopg import errors as pg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
@@ -57,6 +58,15 @@ def translated() -> Iterator[None]:
         if known is None:
             raise
         raise known from exc
+    except PoolTimeoutError as exc:
+        raise ServiceUnavailableError(
+            "every connection to the database is in use; nothing was lost, try again"
+        ) from exc
+
+
+def is_storable(words: str) -> bool:
+    """Tell whether PostgreSQL can keep a text: no NUL, and no bytes of a file name that are no characters."""
+    return "\0" not in words and not any("\ud800" <= character <= "\udfff" for character in words)
 
 
 def _translate(exc: DBAPIError) -> ServiceUnavailableError | ConfigurationError | None:

@@ -17,10 +17,10 @@ KEEP_DOCUMENT = text("""
     INSERT INTO document (sha256, content, size, kind, created_at) VALUES (:sha256, :content, :size, :kind, :now)
     ON CONFLICT (sha256) DO NOTHING
 """)
-OPEN_BATCH = text("""
-    INSERT INTO batch AS b (company_id, name, created_at) VALUES (:company, :name, :now)
-    ON CONFLICT (company_id, name) DO UPDATE SET name = b.name RETURNING id
+MAKE_BATCH = text("""
+    INSERT INTO batch (company_id, name, created_at) VALUES (:company, :name, :now) ON CONFLICT DO NOTHING
 """)
+FIND_BATCH = text("SELECT id FROM batch WHERE company_id = :company AND name = :name")
 INSERT = text("""
     INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options, state, epoch,
         due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name, buyer_name,
@@ -101,8 +101,13 @@ def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
 
 def open_batch(session: Session, company_id: UUID, name: str, *, now: datetime) -> int:
     """Return the id of the company's batch of that name, made if it is not there."""
-    parameters = {"company": company_id, "name": name, "now": now}
-    return int(session.connection().execute(OPEN_BATCH, parameters).scalar_one())
+    connection, key = session.connection(), {"company": company_id, "name": name}
+    # Found first and never locked: two producers of one batch must not wait for each other's whole transaction.
+    found = connection.execute(FIND_BATCH, key).scalar_one_or_none()
+    if found is None:
+        connection.execute(MAKE_BATCH, {**key, "now": now})
+        found = connection.execute(FIND_BATCH, key).scalar_one()
+    return int(found)
 
 
 def find_stored(session: Session, invoice_id: UUID) -> Stored | None:

@@ -66,7 +66,7 @@ def test_what_an_invoice_is_never_changes(database, company, column, value):
     queue(database, company)
 
     with pytest.raises(IntegrityError, match="never change"):
-        change(database, f"UPDATE invoice SET {column} = {value}")  # noqa: S608 - words of this file
+        change(database, f"UPDATE invoice SET {column} = {value}")
 
 
 def test_epochs_never_go_back(database, company):
@@ -83,7 +83,7 @@ def test_documents_are_immutable(database, company, change_sql):
     queue(database, company)
 
     with pytest.raises(IntegrityError, match="a document never changes"):
-        change(database, f"UPDATE document SET {change_sql}")  # noqa: S608 - words of this file
+        change(database, f"UPDATE document SET {change_sql}")
 
 
 def test_a_document_in_use_cannot_be_deleted(database, company):
@@ -111,7 +111,7 @@ def test_each_state_keeps_what_it_needs(database, company, state, missing, const
     place(database, invoice_id, state)
 
     with pytest.raises(IntegrityError, match=constraint):
-        change(database, f"UPDATE invoice SET {missing} = NULL WHERE id = :id", id=invoice_id)  # noqa: S608 - words of this file
+        change(database, f"UPDATE invoice SET {missing} = NULL WHERE id = :id", id=invoice_id)
 
 
 def test_an_uploaded_invoice_cannot_be_cancelled(database, company):

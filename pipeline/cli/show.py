@@ -67,10 +67,10 @@ def list_(
 
 def _list_for_people(found: Sequence[tuple[InvoiceRow, str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("UUID", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in ("number", "customer"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    # Widths that never shrink: a UUID must be whole to be copied.
+    for name, width in (("UUID", 36), ("state", 9), ("number", 8)):
+        table.add_column(name, no_wrap=True, min_width=width)
+    table.add_column("customer", no_wrap=True, overflow="ellipsis")
     table.add_column("total", no_wrap=True, overflow="ellipsis", justify="right")
     table.add_column("why", overflow="fold")
     for invoice, _ in found:

@@ -9,7 +9,7 @@ from workers.lifecycle import current
 from workers.publisher import CeleryPublisher
 
 
-# Without events: rung every second, it would push everything else out of Flower.
+# Ticks go without events: rung every second, they would push everything else out of Flower.
 @app.task(name="dispatch", send_events=False)  # type: ignore[untyped-decorator]  # Celery ships no types
 def dispatch() -> dict[str, int]:
     """Hand out what is due."""
@@ -45,7 +45,7 @@ def follow() -> dict[str, int]:
     return dict(process.run(process.machine.follower.run()))
 
 
-@app.task(name="check_holds")  # type: ignore[untyped-decorator]
+@app.task(name="check_holds", send_events=False)  # type: ignore[untyped-decorator]
 def check_holds() -> dict[str, int]:
     """Let held companies go on that may."""
     process = current()

@@ -113,7 +113,7 @@ def _run(
         settings = settings_from(stack.environment)
         run = Run(database=build_database(settings), simulator=stack.urls["simulator"], started=time.monotonic())
         if say:
-            say.print(f"Flower: {stack.shown_urls['flower']}   simulator: {run.simulator}")
+            say.print(f"Flower: {stack.shown_urls['flower']}   simulator: {run.simulator}", soft_wrap=True)
         _add_companies(run.database, settings)
         with _progress(run, shown=say is not None) as show:
             _submit(run, {next(iter(COMPANIES)): paths} if paths else _make_up(folder, invoices, seed), show)
@@ -245,8 +245,10 @@ def _reckon(run: Run) -> Reckoning:
 
 
 def _wait_for_ctrl_c(state_dir: Path) -> None:
-    err().print(f"\nStill running. In another terminal:  export POSTILJON_STATE_DIR={escape(str(state_dir))}")
-    err().print("then  postiljon list,  postiljon show UUID,  postiljon doctor.  Ctrl-C stops everything.")
+    err().print("\nStill running. In another terminal:")
+    err().print(f"  export POSTILJON_STATE_DIR={escape(str(state_dir))}", soft_wrap=True)
+    err().print("  .venv/bin/postiljon list;  .venv/bin/postiljon show UUID;  .venv/bin/postiljon doctor")
+    err().print("Ctrl-C stops everything.")
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             signal.pause()

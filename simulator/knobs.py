@@ -14,6 +14,8 @@ class Knobs:
 
     # What a second upload under a used UUID answers; 201 echoes the invoice that exists. Not documented.
     duplicate_status: int = 422
+    # An operator that breaks its word and holds a second invoice: only to see that a count of doubles counts.
+    hold_duplicates: bool = False
     # Wrong keys at the token endpoint. Documented is only the code, invalid_credentials.
     bad_credentials_status: int = 401
     # A valid token without the scope that the endpoint asks for.

@@ -79,7 +79,7 @@ def create(call: Call) -> Answer:
     )
     uuid = call.uuid or ""
     existing = call.simulation.invoices.get(uuid)
-    if existing is not None:
+    if existing is not None and not call.simulation.knobs.hold_duplicates:
         return _duplicate(call, existing)
     upload = archive.opened(file.content)
     facts = documents.read(upload.xml, values.text("format") or None)

@@ -144,8 +144,13 @@ def test_format_and_number_are_read(operator, content, source_format, number):
     assert body["date"].startswith("2026-")
 
 
+PADDED_BOMB = zipped([("invoice.xml", samples.finvoice(1, 1) + b" " * 61_000_000)], compression=zipfile.ZIP_DEFLATED)
+
+
 def bomb():
-    return b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><Finvoice>&b;</Finvoice>'
+    declaration, _, rest = samples.finvoice(1, 1).partition(b"\n")
+    entities = b'<!DOCTYPE Finvoice [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'
+    return declaration + entities + rest.replace(b"<ArticleName>", b"<ArticleName>&b;")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def bomb():
         b" ", b"hello", b"<Finvoice>", bomb(), b"<Unknown/>", b"PK\x03\x04 broken", zipped([("a.txt", b"x")]),
         zipped([("a.xml", samples.ubl(1, 1)), ("b.xml", samples.ubl(1, 2))]), zipped([("../invoice.xml", b"<x/>")]),
         zipped([("invoice.xml", samples.ubl(1, 1)), ("more.zip", zipped([("x", b"x")]))]),
-        zipped([("invoice.xml", b" " * 61_000_000)], compression=zipfile.ZIP_DEFLATED),
+PADDED_BOMB,
         zipped([(f"{at}.txt", b"") for at in range(300)]),
     ],
     ids=[
@@ -207,6 +212,16 @@ def test_uuid_of_another_company_is_refused(operator, uuid, companies, status):
     assert answer.status_code == (422 if status == 201 else status)
     assert "number" not in answer.json()
     assert operator.held(uuid)["company_id"] == companies[0]
+
+
+def test_broken_operator_shows_two_held(operator, uuid):
+    """An operator made to hold duplicates shows them in the ledger: the count of doubles does count."""
+    operator.control("PUT", "knobs", {"hold_duplicates": True})
+    operator.upload(uuid=uuid)
+    operator.upload(uuid=uuid)
+
+    assert operator.held(uuid)["held"] == 2
+    assert operator.control("GET", "ledger/totals")["doubled"] == 1
 
 
 def test_too_large_request_is_refused(operator):

@@ -40,7 +40,7 @@ check: install-dev ## lint, types, import rules, drift between tables and migrat
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pipeline.storage.drift
+	@$(BIN)/python -m pipeline.cli.drift
 
 bench: install-dev ## measure, as ratios within one run
 	@$(BIN)/python -m bench

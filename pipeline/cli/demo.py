@@ -114,7 +114,7 @@ def _run(
         run = Run(database=build_database(settings), simulator=stack.urls["simulator"], started=time.monotonic())
         if say:
             say.print(f"Flower: {stack.shown_urls['flower']}   simulator: {run.simulator}", soft_wrap=True)
-        _add_companies(run.database, settings)
+        add_companies(run.database, settings)
         with _progress(run, shown=say is not None) as show:
             _submit(run, {next(iter(COMPANIES)): paths} if paths else _make_up(folder, invoices, seed), show)
             _settle(run, show)
@@ -134,7 +134,8 @@ def _fault_script(faults: str) -> str:
     return str(path.absolute()) if path.is_file() else faults
 
 
-def _add_companies(database: Database, settings: Settings) -> None:
+def add_companies(database: Database, settings: Settings) -> None:
+    """Store the simulator's ready companies."""
     vault = build_vault(settings)
     with database.transaction() as session:
         for company_id, name in COMPANIES.items():

@@ -64,17 +64,9 @@ def examine() -> list[Finding]:
         settings = load_settings()
     except PostiljonError as exc:
         return [Finding(check="settings", ok=False, found=str(exc), what_to_do="correct the setting")]
-    checks: list[tuple[str, Callable[[Settings], list[Finding]]]] = [
-        ("database", _database),
-        ("encryption key", _encryption_key),
-        ("broker", _broker),
-        ("workers and beat", _pulse),
-        ("overdue invoices", _overdue),
-        ("operator", _operator),
-        ("companies", _companies),
-        ("disk", _disk),
-    ]
-    return [finding for name, check in checks for finding in _guarded(name, check, settings)]
+    database = _guarded("database", _database, settings)
+    checks = [*(INSIDE if database[0].ok else []), *OUTSIDE]
+    return database + [finding for name, check in checks for finding in _guarded(name, check, settings)]
 
 
 def _guarded(name: str, check: Callable[[Settings], list[Finding]], settings: Settings) -> list[Finding]:
@@ -89,7 +81,9 @@ def _database(settings: Settings) -> list[Finding]:
         with open_database(settings) as database:
             current, needed = current_revision(database.engine), newest_revision()
     except PostiljonError as exc:
-        return [Finding(check="database", ok=False, found=str(exc), what_to_do="start it, or mend the URL")]
+        return [
+            Finding(check="database", ok=False, found=str(exc), what_to_do="postiljon up, or start it, or mend its URL")
+        ]
     if current != needed:
         found = f"tables at {current or 'nothing'}, needed {needed}"
         return [Finding(check="database", ok=False, found=found, what_to_do="postiljon db upgrade")]
@@ -185,3 +179,14 @@ def _disk(_: Settings) -> list[Finding]:
     ok = free > LOW_DISK_BYTES
     todo = "" if ok else "free space: a full disk stops the database"
     return [Finding(check="disk", ok=ok, found=f"{free / 1024**3:.1f} GiB free at {folder}", what_to_do=todo)]
+
+
+Check = tuple[str, Callable[[Settings], list[Finding]]]
+INSIDE: list[Check] = [
+    ("encryption key", _encryption_key),
+    ("workers and beat", _pulse),
+    ("overdue invoices", _overdue),
+    ("companies", _companies),
+]
+"""What only a database can tell."""
+OUTSIDE: list[Check] = [("broker", _broker), ("operator", _operator), ("disk", _disk)]

@@ -131,6 +131,17 @@ def test_doctor_names_what_is_wrong(shell: Shell, monkeypatch: pytest.MonkeyPatc
         assert findings[name]["what_to_do"], name
 
 
+def test_doctor_names_a_missing_database_once(shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    """Without a database the doctor says so once, and still looks at the broker."""
+    monkeypatch.setenv("POSTILJON_DATABASE_URL", "postgresql+psycopg://x:y@127.0.0.1:1/postiljon")
+    monkeypatch.setenv("POSTILJON_BROKER_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("POSTILJON_OPERATOR_URL", "http://127.0.0.1:1")
+
+    report = shell.json("doctor", status=1)
+
+    assert [finding["check"] for finding in report["findings"]] == ["database", "broker", "operator", "disk"]
+
+
 def test_a_broker_that_is_down_loses_nothing(
     shell: Shell, write_invoice: Callable[..., Path], database_url: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from uuid import UUID, uuid5
 
-from sqlalchemy import event
 from sqlmodel import Session
 
 from pipeline.domain.document import DEFAULT_LIMITS, DocumentLimits, InvoiceHeader, inspect
@@ -18,7 +17,9 @@ from pipeline.domain.errors import InvalidInputError, UuidConflictError
 from pipeline.domain.state import State
 from pipeline.maventa.schemas import UploadOptions
 from pipeline.services.ports import Bell
+from pipeline.services.ringing import ring_after_commit
 from pipeline.storage.companies import find_company
+from pipeline.storage.database import is_storable
 from pipeline.storage.submissions import NewInvoice, Stored, find_stored, insert_invoice
 
 NAMESPACE = UUID("5c1d3f0e-7a52-5b0f-9a3d-6f0f3c1f8f11")
@@ -62,9 +63,12 @@ def submit(
     other bytes, options or company); InvalidInputError (reference or batch name). Nothing was written then.
     """
     owner = find_company(session, company)
+    shown = shown_name(PurePath(filename).name)
     for name, value in (("reference", reference), ("batch", batch)):
         if value is not None and not 0 < len(value.strip()) <= REFERENCE_LIMIT:
-            raise InvalidInputError(f"{filename}: the {name} must have 1 to {REFERENCE_LIMIT} characters")
+            raise InvalidInputError(f"{shown}: the {name} must have 1 to {REFERENCE_LIMIT} characters")
+        if value is not None and not is_storable(value):
+            raise InvalidInputError(f"{shown}: the {name} has characters that cannot be stored; choose another")
     document = inspect(content, filename=filename, limits=limits)
     chosen = options or UploadOptions()
     key = uuid or derive_uuid(owner.id, reference=reference, sha256=document.sha256)
@@ -75,7 +79,7 @@ def submit(
         content=content,
         sha256=document.sha256,
         kind=document.kind.value,
-        filename=shown_name(PurePath(filename).name),
+        filename=shown,
         reference=reference,
         batch=batch,
         options_json=json.dumps(chosen.to_json()),
@@ -92,7 +96,7 @@ def submit(
         created = insert_invoice(session, new, now=now or datetime.now(UTC))
         state = State.QUEUED if created else _same_or_refuse(find_stored(session, key), new, options=chosen)
     if created and bell is not None:
-        event.listen(session, "after_commit", lambda _: bell(), once=True)
+        ring_after_commit(session, bell)
     return Submitted(uuid=key, state=state, created=created, sha256=document.sha256.hex(), header=header)
 
 

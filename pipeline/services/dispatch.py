@@ -4,7 +4,9 @@ Rung by the bell after a submit, by workers that have room again, and by beat. K
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID
@@ -24,6 +26,9 @@ LEASE_SECONDS = 30.0
 """A pump that died is replaced after this; a living one takes the lease anew in every round."""
 ROUNDS = 100
 """After so many rounds a pump leaves, so that a task never runs into its time limit; beat rings the next one."""
+EXPRESS_INVOICES = 10
+"""Handed out beyond a full window, among companies that have nothing in flight and at least one each: a month end
+whose uploads are slow does not keep another company's single invoice waiting."""
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,15 @@ class Dispatcher:
         """
         with self._database.transaction() as session:
             leases.ring(session, LEASE_NAME, now=self._clock())
+        try:
+            return self._pump(holder)
+        except ServiceUnavailableError:
+            # The next pump need not wait for our lease when what was away comes back.
+            with suppress(ServiceUnavailableError):
+                self._leave(holder, seen=None)
+            raise
+
+    def _pump(self, holder: UUID) -> int:
         handed_out = 0
         for _ in range(ROUNDS):
             with self._database.transaction() as session:
@@ -67,14 +81,19 @@ class Dispatcher:
             for invoice_id in claims.sweep(session, now=now):
                 log.warning("lease expired while sending", extra={"event": "lease_expired", "invoice": str(invoice_id)})
         with self._database.transaction() as session:
-            limit = self._settings.window_chunks * self._settings.chunk_invoices
-            room = limit - claims.count_in_flight(session, now=now)
-            due = claims.pick_due(session, now=now, room=room)
+            due = self._pick(session, now=now)
             until = now + timedelta(seconds=self._settings.dispatch_lease_seconds)
             names = {each.id: each.name for each in companies.list_companies(session)} if due else {}
-            chunks = [self._stamp(session, cut, until=until, names=names) for cut in self._cut(due)]
+            chunks = [self._stamp(session, cut, until=until, names=names) for cut in _in_turns(self._cut(due))]
         self._publish(chunks)
         return len(due)
+
+    def _pick(self, session: Session, *, now: datetime) -> list[DueInvoice]:
+        in_flight = claims.count_in_flight(session, now=now)
+        room = self._settings.window_chunks * self._settings.chunk_invoices - sum(in_flight.values())
+        if room > 0:
+            return claims.pick_due(session, now=now, room=room)
+        return claims.pick_due(session, now=now, room=EXPRESS_INVOICES, leave_out=in_flight)
 
     def _publish(self, chunks: list[Chunk]) -> None:
         # After the commit, never before: a message must not overtake the rows it speaks of.
@@ -109,3 +128,13 @@ class Dispatcher:
                 size += invoice.size
             if chunk:
                 yield chunk
+
+
+def _in_turns(cuts: Iterable[list[DueInvoice]]) -> list[list[DueInvoice]]:
+    # The first chunk of every company, then the second ones: the broker hands them out in this order.
+    turns: Counter[UUID] = Counter()
+    ranked = []
+    for cut in cuts:
+        ranked.append((turns[cut[0].company_id], cut))
+        turns[cut[0].company_id] += 1
+    return [cut for _, cut in sorted(ranked, key=lambda each: each[0])]

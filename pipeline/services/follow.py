@@ -7,22 +7,24 @@ Knows nothing of Celery, SQL or HTTP.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.state import State
-from pipeline.services.ports import Clock, Operator, Sighting
+from pipeline.services.ports import IDS_PER_CALL, Clock, Operator, Sighting
+from pipeline.services.together import finish_all
 from pipeline.settings import Settings
 from pipeline.storage import companies, following
 from pipeline.storage.database import Database
 from pipeline.storage.following import Learned, Look
 from pipeline.storage.vault import Vault
 
-IDS_PER_CALL = 100
-"""Source: swagger.json, GET /v1/invoices, `ids`: at most 100."""
 LOOKS_PER_RUN = 2000
+CALLS_AT_ONCE = 20
+"""As many as a full run of one company has; companies with one invoice each must not open thousands."""
 LOOK_LEASE_SECONDS = 120.0
 STATES = {"DELIVERED": State.DELIVERED, "FAILED": State.FAILED}
 
@@ -42,11 +44,8 @@ class Follower:
         self._clock = clock
 
     async def run(self) -> Counter[str]:
-        """Ask about what is due; return the counts of answers by kind."""
-        now = self._clock()
-        with self._database.transaction() as session:
-            until = now + timedelta(seconds=LOOK_LEASE_SECONDS)
-            looks = following.take_looks(session, now=now, until=until, limit=LOOKS_PER_RUN)
+        """Ask about what is due; return the counts of answers by kind. What fails for one company ends no other's."""
+        looks = await asyncio.to_thread(self._take)
         by_company: dict[UUID, list[Look]] = {}
         for look in looks:
             by_company.setdefault(look.company_id, []).append(look)
@@ -55,12 +54,26 @@ class Follower:
             for company_id, owned in by_company.items()
             for start in range(0, len(owned), IDS_PER_CALL)
         ]
-        return sum(await asyncio.gather(*asked), Counter())
+        return sum(await finish_all(asked, at_once=CALLS_AT_ONCE), Counter())
+
+    def _take(self) -> list[Look]:
+        now = self._clock()
+        with self._database.transaction() as session:
+            until = now + timedelta(seconds=LOOK_LEASE_SECONDS)
+            return following.take_looks(session, now=now, until=until, limit=LOOKS_PER_RUN)
 
     async def _ask(self, company_id: UUID, looks: Sequence[Look]) -> Counter[str]:
-        with self._database.transaction() as session:
-            credentials = companies.read_credentials(session, company_id, vault=self._vault)
+        credentials = await asyncio.to_thread(self._credentials, company_id)
         answer = await self._operator.statuses(credentials, [look.id for look in looks])
+        return await asyncio.to_thread(self._record, company_id, looks, answer)
+
+    def _credentials(self, company_id: UUID) -> CompanyCredentials:
+        with self._database.transaction() as session:
+            return companies.read_credentials(session, company_id, vault=self._vault)
+
+    def _record(
+        self, company_id: UUID, looks: Sequence[Look], answer: Mapping[UUID, Sighting] | Outcome
+    ) -> Counter[str]:
         now = self._clock()
         if isinstance(answer, Outcome):
             return self._put_off(company_id, looks, answer, now=now)

@@ -1,14 +1,19 @@
 """Held companies: asks with a fresh token whether they may send again, and lets their invoices go on by themselves."""
 
+import asyncio
 import logging
 from datetime import timedelta
 from uuid import UUID
 
+from pipeline.domain.credentials import CompanyCredentials
 from pipeline.services.ports import Clock, Operator
+from pipeline.services.together import finish_all
 from pipeline.settings import Settings
 from pipeline.storage import companies
 from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault
+
+CHECKS_AT_ONCE = 10
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +32,29 @@ class HoldKeeper:
 
     async def run(self) -> int:
         """Check the held companies whose turn it is; return how many were released."""
+        held = await asyncio.to_thread(self._take)
+        return sum(await finish_all([self._check(company_id) for company_id in held], at_once=CHECKS_AT_ONCE))
+
+    def _take(self) -> list[UUID]:
         now = self._clock()
         before = now - timedelta(seconds=self._settings.hold_check_seconds)
         with self._database.transaction() as session:
-            held = companies.take_holds_to_check(session, now=now, before=before)
-        return sum([await self._check(company_id) for company_id in held])
+            return companies.take_holds_to_check(session, now=now, before=before)
 
     async def _check(self, company_id: UUID) -> bool:
-        with self._database.transaction() as session:
-            credentials = companies.read_credentials(session, company_id, vault=self._vault)
+        credentials = await asyncio.to_thread(self._credentials, company_id)
         cause = await self._operator.why_closed(credentials)
         if cause is not None:
             log.info("still held", extra={"event": "company_still_held", "company": str(company_id)})
             return False
-        with self._database.transaction() as session:
-            companies.release_company(session, company_id, cause="the operator lets the company in", now=self._clock())
+        await asyncio.to_thread(self._release, company_id)
         log.info("company released", extra={"event": "company_released", "company": str(company_id)})
         return True
+
+    def _credentials(self, company_id: UUID) -> CompanyCredentials:
+        with self._database.transaction() as session:
+            return companies.read_credentials(session, company_id, vault=self._vault)
+
+    def _release(self, company_id: UUID) -> None:
+        with self._database.transaction() as session:
+            companies.release_company(session, company_id, cause="the operator lets the company in", now=self._clock())

@@ -19,6 +19,9 @@ Chance = Callable[[], float]
 Bell = Callable[[], None]
 """Tells the dispatcher that there is work. May do nothing: beat rings anyway. Never raises."""
 
+IDS_PER_CALL = 100
+"""Source: swagger.json, GET /v1/invoices, `ids`: at most 100."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sighting:

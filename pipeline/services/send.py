@@ -16,7 +16,7 @@ from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome
 from pipeline.services.flight import Flight, Result
-from pipeline.services.ports import Chance, Clock, Operator
+from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
 from pipeline.settings import Settings
 from pipeline.storage import claims, companies
 from pipeline.storage.claims import Claimed, ClaimedUpload, Move
@@ -57,7 +57,8 @@ class Sender:
     async def probe(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
         """Ask the operator about what is in doubt of a chunk; otherwise like `send`."""
         credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_probes, company_id, ids, epoch)
-        work = [self._ask(credentials, claimed)] if claimed else []
+        parts = (claimed[start : start + IDS_PER_CALL] for start in range(0, len(claimed), IDS_PER_CALL))
+        work = [self._ask(credentials, part) for part in parts]
         return await self._fly(work, claimed, epoch=epoch, company_id=company_id)
 
     async def drain(self, *, seconds: float) -> int:
@@ -106,10 +107,12 @@ class Sender:
     ) -> tuple[CompanyCredentials, list[C]]:
         now = self._clock()
         with self._database.transaction() as session:
+            company = companies.find_company(session, company_id)
             credentials = companies.read_credentials(session, company_id, vault=self._vault)
+            # What was on its way when the company was held stays as it is, and is due again after the release.
             claimed = claim(
                 session,
-                ids,
+                () if company.hold_reason else ids,
                 epoch=epoch,
                 now=now,
                 lease=timedelta(seconds=self._settings.claim_lease_seconds),

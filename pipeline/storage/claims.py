@@ -3,7 +3,7 @@
 Every statement that moves an invoice names the epoch it was given; a late writer with an older epoch changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.domain.state import State
 
 DUE = "state IN ('queued', 'waiting', 'in_doubt')"
 
-COUNT_IN_FLIGHT = text("SELECT count(*) FROM invoice WHERE lease_until > :now")
+COUNT_IN_FLIGHT = text("SELECT company_id, count(*) AS n FROM invoice WHERE lease_until > :now GROUP BY company_id")
 COMPANIES_WITH_WORK = text(f"""
     SELECT id FROM company WHERE hold_reason IS NULL AND EXISTS (
         SELECT 1 FROM invoice WHERE company_id = company.id AND {DUE} AND due_at <= :now)
@@ -150,10 +150,10 @@ class Move:
     consequence: Consequence
 
 
-def pick_due(session: Session, *, now: datetime, room: int) -> list[DueInvoice]:
+def pick_due(session: Session, *, now: datetime, room: int, leave_out: Container[UUID] = ()) -> list[DueInvoice]:
     """Lock up to about `room` due invoices, each company with work getting the same share; held ones none."""
     connection = session.connection()
-    companies = [row.id for row in connection.execute(COMPANIES_WITH_WORK, {"now": now})]
+    companies = [row.id for row in connection.execute(COMPANIES_WITH_WORK, {"now": now}) if row.id not in leave_out]
     if not companies or room <= 0:
         return []
     share = -(-room // len(companies))
@@ -161,9 +161,10 @@ def pick_due(session: Session, *, now: datetime, room: int) -> list[DueInvoice]:
     return [DueInvoice(id=r.id, company_id=r.company_id, size=r.size, state=State(r.state)) for r in rows]
 
 
-def count_in_flight(session: Session, *, now: datetime) -> int:
-    """Count the invoices that are with workers or on their way to them."""
-    return int(session.connection().execute(COUNT_IN_FLIGHT, {"now": now}).scalar_one())
+def count_in_flight(session: Session, *, now: datetime) -> dict[UUID, int]:
+    """Count by company the invoices that are with workers or on their way to them; companies without are left out."""
+    rows = session.connection().execute(COUNT_IN_FLIGHT, {"now": now})
+    return {row.company_id: row.n for row in rows}
 
 
 def stamp(session: Session, ids: Sequence[UUID], *, until: datetime) -> int:

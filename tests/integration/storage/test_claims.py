@@ -284,5 +284,5 @@ def test_leased_invoices_count_as_in_flight_until_the_lease_is_over(database, co
     stamp(database, ids[:3])
 
     with database.transaction() as session:
-        assert claims.count_in_flight(session, now=NOW) == 3
-        assert claims.count_in_flight(session, now=LATER) == 0
+        assert claims.count_in_flight(session, now=NOW) == {company: 3}
+        assert claims.count_in_flight(session, now=LATER) == {}

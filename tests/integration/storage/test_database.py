@@ -10,7 +10,6 @@ from sqlalchemy.exc import OperationalError
 
 from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
 from pipeline.embedded.ports import free_port
-from pipeline.storage import database as database_module
 from pipeline.storage import schema
 from pipeline.storage.database import Database, translated
 
@@ -27,10 +26,9 @@ def test_a_database_that_is_down_is_one_line():
     assert "secret-word" not in str(caught.value)
 
 
-def test_a_pool_without_a_free_connection_is_one_line(database_url, monkeypatch):
-    monkeypatch.setattr(database_module, "CONNECT_TIMEOUT_SECONDS", 0.1)
+def test_a_pool_without_a_free_connection_is_one_line(database_url):
     small = Database(database_url, pool_size=1)
-    small.engine.pool._max_overflow = 0
+    small.engine.pool._max_overflow, small.engine.pool._timeout = 0, 0.1
 
     with small.engine.connect(), pytest.raises(ServiceUnavailableError), small.transaction() as session:
         session.connection()

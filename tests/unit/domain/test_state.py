@@ -58,5 +58,5 @@ def test_doubt_never_leads_to_an_upload():
 
 
 def test_open_states_are_those_without_a_person():
-    assert DUE_STATES == {State.QUEUED, State.WAITING, State.IN_DOUBT}
-    assert OPEN_STATES == DUE_STATES | {State.SENDING, State.ACCEPTED}
+    assert {State.QUEUED, State.WAITING, State.IN_DOUBT} == DUE_STATES
+    assert DUE_STATES | {State.SENDING, State.ACCEPTED} == OPEN_STATES

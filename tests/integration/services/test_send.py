@@ -1,0 +1,414 @@
+"""Sending and probing: what each answer leads to, and that nothing is ever sent into a doubt."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.storage import claims
+
+from .line import START, K, Line
+
+IN_DOUBT = Outcome(kind=K.IN_DOUBT, error_code="read_timeout")
+REFUSED = Outcome(kind=K.REFUSED, http_status=422, message="no recipient")
+TURNED_AWAY = Outcome(kind=K.UNAUTHORIZED, http_status=401, message="invalid token")
+
+
+def run(line, chunk):
+    send = line.sender.probe if chunk.is_probe else line.sender.send
+    return asyncio.run(send(chunk.company_id, chunk.invoice_ids, epoch=chunk.epoch))
+
+
+def test_an_accepted_invoice_is_uploaded_once_as_it_is(line):
+    uuids = line.submit(3)
+
+    assert line.work() == {"accepted": 3}
+    line.clock.pass_seconds(3600)
+    assert line.work() == {}
+
+    assert line.states(uuids) == ["accepted"] * 3
+    assert sorted(line.operator.uploads) == sorted(uuids)
+    assert {uuid: line.content(uuid) for uuid in uuids} == line.operator.held
+    row = line.row(uuids[0])
+    assert (row.operator_status, row.look_at, row.accepted_at, row.lease_until) == ("PENDING", START, START, None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "wait", "free"),
+    [
+        (IN_DOUBT, "in_doubt", 0, False),
+        (REFUSED, "in_doubt", 0, False),
+        (Outcome(kind=K.THROTTLED), "waiting", 2, True),
+        (Outcome(kind=K.THROTTLED, retry_after_seconds=90.0), "waiting", 90, True),
+        (Outcome(kind=K.UNAVAILABLE), "waiting", 2, True),
+    ],
+    ids=["in doubt", "refused", "throttled", "throttled with retry-after", "unavailable"],
+)
+def test_each_unfinished_answer_of_an_upload_waits(line, outcome, state, wait, free):
+    (uuid,) = line.submit()
+    line.operator.on_upload[uuid] = [outcome]
+
+    line.work()
+
+    row, budget = line.row(uuid), timedelta(seconds=line.settings.retry_budget_seconds)
+    assert (row.state, row.due_at) == (state, START + timedelta(seconds=wait))
+    assert row.give_up_at == START + budget + timedelta(seconds=wait if free else 0)
+    assert (row.uploads, row.tries, row.lease_until) == (1, 1, None)
+    assert row.reason
+    (attempt,) = line.attempts(uuid)
+    assert (attempt.kind, attempt.outcome, attempt.http_status) == ("upload", outcome.kind.value, outcome.http_status)
+
+
+@pytest.mark.parametrize("kind", [K.THROTTLED, K.UNAVAILABLE, K.IN_DOUBT])
+def test_a_probe_without_an_answer_asks_again_and_never_uploads(line, kind):
+    (uuid,) = line.submit()
+    line.operator.on_upload[uuid] = [IN_DOUBT]
+    line.operator.on_probe[uuid] = [Outcome(kind=kind)] * 5
+
+    for _ in range(6):
+        line.work()
+        line.clock.pass_seconds(60)
+
+    assert line.operator.uploads == [uuid]
+    assert [event.kind for event in line.events(uuid)].count("probe_begun") == 5
+
+
+def test_a_lost_answer_is_found_by_a_probe_without_a_second_upload(line):
+    (uuid,) = line.submit()
+    line.operator.accept_then_say(uuid, line.content(uuid), IN_DOUBT)
+
+    line.work()
+    line.work()
+
+    assert line.states([uuid]) == ["accepted"]
+    assert line.operator.uploads == [uuid]
+    assert line.operator.probes == [(uuid,)]
+    assert [(event.kind, event.target) for event in line.events(uuid)] == [
+        ("submitted", "queued"),
+        ("upload_begun", "sending"),
+        ("upload_answered", "in_doubt"),
+        ("probe_begun", "in_doubt"),
+        ("probe_answered", "accepted"),
+    ]
+
+
+def test_a_lost_upload_is_sent_again_under_the_same_uuid_after_the_probe(line):
+    (uuid,) = line.submit()
+    line.operator.on_upload[uuid] = [IN_DOUBT]
+
+    for _ in range(3):
+        line.work()
+        line.clock.pass_seconds(2)
+
+    assert line.states([uuid]) == ["accepted"]
+    assert (line.operator.uploads, line.operator.probes) == ([uuid, uuid], [(uuid,)])
+    assert [attempt.number for attempt in line.attempts(uuid)] == [1, 2, 3]
+
+
+def test_a_refusal_is_probed_before_it_counts(line):
+    refused, there = line.submit(2)
+    line.operator.on_upload[refused] = [REFUSED]
+    line.operator.accept_then_say(there, line.content(there), REFUSED)
+
+    line.work()
+    assert line.states([refused, there]) == ["in_doubt", "in_doubt"]
+    line.work()
+
+    assert line.states([refused, there]) == ["refused", "accepted"]
+    assert "no recipient" in line.row(refused).reason
+    assert line.operator.uploads.count(refused) == 1
+
+
+def test_a_refusal_of_a_retry_waits_for_the_operators_list(line):
+    (uuid,) = line.submit()
+    line.operator.on_upload[uuid] = [IN_DOUBT, REFUSED]
+    line.work()
+    line.work()
+    line.clock.pass_seconds(2)
+    line.work()
+    uploaded_at = line.row(uuid).last_upload_at
+
+    line.work()
+
+    row = line.row(uuid)
+    settle = timedelta(seconds=line.settings.absence_settle_seconds)
+    assert (row.state, row.uploads, row.due_at) == ("in_doubt", 2, uploaded_at + settle)
+    line.clock.now = uploaded_at + settle
+    line.work()
+    assert (line.row(uuid).state, len(line.operator.uploads)) == ("refused", 2)
+
+
+def test_a_duplicate_refusal_of_a_retry_finds_the_first_upload(line):
+    (uuid,) = line.submit()
+    line.operator.accept_then_say(uuid, line.content(uuid), IN_DOUBT)
+    line.operator.on_probe[uuid] = [Outcome(kind=K.ABSENT)]
+    line.operator.on_upload[uuid].append(Outcome(kind=K.REFUSED, http_status=409, message="already exists"))
+
+    for _ in range(4):
+        line.work()
+        line.clock.pass_seconds(2)
+
+    assert line.states([uuid]) == ["accepted"]
+    assert len(line.operator.uploads) == 2
+
+
+def test_a_company_that_is_not_let_in_is_held_and_its_other_invoices_wait(line):
+    (turned_away,) = line.submit()
+    line.operator.every_upload = TURNED_AWAY
+    line.work()
+    waiting = line.submit(2)
+    (other,) = line.submit(company=line.add_company("Beta"))
+    line.operator.every_upload = None
+
+    line.work()
+
+    assert line.states([turned_away, *waiting, other]) == ["held", "queued", "queued", "accepted"]
+    row = line.row(turned_away)
+    assert (row.held_for, row.due_at) == ("company", None)
+    assert "401" in row.reason
+    assert "401" in line.query("SELECT hold_reason FROM company WHERE id = :id", id=line.company)[0].hold_reason
+
+
+def test_a_chunk_that_was_on_its_way_when_its_company_was_held_stays_unsent(database, vault):
+    line = Line(database, vault, chunk_invoices=1)
+    uuids = line.submit(3)
+    chunks = line.dispatch()
+    line.operator.every_upload = TURNED_AWAY
+
+    for chunk in chunks:
+        run(line, chunk)
+
+    assert len(line.operator.uploads) == 1
+    assert sorted(line.states(uuids)) == ["held", "queued", "queued"]
+
+
+def test_a_released_company_goes_on_by_itself(line):
+    line.operator.closed[line.company] = "wrong key"
+    (turned_away,) = line.submit()
+    line.operator.every_upload = TURNED_AWAY
+    line.work()
+    line.operator.every_upload = None
+    (waiting,) = line.submit()
+
+    assert asyncio.run(line.hold_keeper.run()) == 0
+    line.clock.pass_seconds(61)
+    assert asyncio.run(line.hold_keeper.run()) == 0
+    line.operator.closed.clear()
+    line.clock.pass_seconds(61)
+    assert asyncio.run(line.hold_keeper.run()) == 1
+
+    assert line.states([turned_away, waiting]) == ["in_doubt", "queued"]
+    for _ in range(3):
+        line.work()
+        line.clock.pass_seconds(2)
+    assert line.states([turned_away, waiting]) == ["accepted", "accepted"]
+
+
+def test_a_refused_invoice_of_a_held_company_is_not_sent_again(line):
+    (uuid,) = line.submit()
+    line.operator.on_upload[uuid] = [REFUSED]
+    line.operator.on_probe[uuid] = [TURNED_AWAY]
+    line.work()
+    line.work()
+    assert line.states([uuid]) == ["held"]
+    line.clock.pass_seconds(61)
+    asyncio.run(line.hold_keeper.run())
+
+    line.work()
+
+    assert line.states([uuid]) == ["refused"]
+    assert line.operator.uploads == [uuid]
+
+
+def test_an_outage_uses_no_budget_and_a_silence_does(database, vault):
+    line = Line(database, vault, retry_budget_seconds=1000, retry_waits_seconds="100")
+    closed, silent = line.submit(2)
+    line.operator.on_upload[closed] = [Outcome(kind=K.UNAVAILABLE, retry_after_seconds=100.0)] * 5000
+    line.operator.on_upload[silent] = [IN_DOUBT]
+    line.operator.on_probe[silent] = [IN_DOUBT] * 5000
+
+    for _ in range(30):
+        line.work()
+        due = [line.row(uuid).due_at for uuid in (closed, silent) if line.row(uuid).due_at]
+        line.clock.now = max(line.clock.now, min(due))
+
+    assert line.states([closed, silent]) == ["waiting", "held"]
+    assert line.row(silent).held_for == "person"
+    assert line.row(closed).give_up_at > line.clock()
+
+
+def test_a_message_seen_twice_uploads_once(line):
+    line.submit(3)
+    (chunk,) = line.dispatch()
+
+    assert run(line, chunk) == {"accepted": 3}
+    assert run(line, chunk) == {}
+    assert len(line.operator.uploads) == 3
+
+
+def test_a_probe_seen_twice_asks_once(line):
+    (uuid,) = line.submit()
+    line.operator.on_upload[uuid] = [IN_DOUBT]
+    line.operator.on_probe[uuid] = [IN_DOUBT]
+    line.work()
+    (chunk,) = line.dispatch()
+
+    assert run(line, chunk) == {"in_doubt": 1}
+    assert run(line, chunk) == {}
+    assert len(line.operator.probes) == 1
+
+
+def test_a_chunk_of_more_than_a_hundred_doubts_is_asked_about_in_hundreds(database, vault):
+    line = Line(database, vault, chunk_invoices=250)
+    uuids = line.submit(230)
+    line.operator.every_upload = IN_DOUBT
+    line.work()
+
+    line.work()
+
+    assert sorted(len(asked) for asked in line.operator.probes) == [30, 100, 100]
+    assert set(line.states(uuids)) == {"waiting"}
+
+
+def test_a_worker_that_died_after_the_claim_is_followed_by_a_probe(line):
+    """Whatever dies, the operator holds exactly one invoice per submitted UUID."""
+    (uuid,) = line.submit()
+    (chunk,) = line.dispatch()
+    with line.database.transaction() as session:
+        budget, lease = START + timedelta(days=7), timedelta(seconds=30)
+        claims.claim_uploads(session, [uuid], epoch=chunk.epoch, now=START, lease=lease, give_up_at=budget)
+    line.operator.held[uuid] = line.content(uuid)
+    line.clock.pass_seconds(31)
+
+    line.work()
+
+    assert line.states([uuid]) == ["accepted"]
+    assert (line.operator.uploads, line.operator.probes) == ([], [(uuid,)])
+    assert line.attempts(uuid)[0].outcome is None
+    assert "lease_expired" in [event.kind for event in line.events(uuid)]
+
+
+def test_answers_are_recorded_while_one_upload_hangs_and_its_lease_is_kept(line):
+    hanging, *others = line.submit(4)
+    (chunk,) = line.dispatch()
+
+    async def scenario():
+        answered = asyncio.Event()
+
+        async def hang():
+            await answered.wait()
+            return Outcome(kind=K.ACCEPTED)
+
+        line.operator.on_upload[hanging] = [hang]
+        sender = line.sender
+        counts = await sender.send(line.company, chunk.invoice_ids, epoch=chunk.epoch)
+        await until(lambda: line.states(others) == ["accepted"] * 3)
+        assert line.states([hanging]) == ["sending"]
+        line.clock.pass_seconds(20)
+        await until(lambda: line.row(hanging).lease_until >= START + timedelta(seconds=50))
+        line.clock.pass_seconds(20)
+        assert await asyncio.to_thread(line.dispatch) == []
+        answered.set()
+        assert await sender.drain(seconds=10) == 0
+        return counts
+
+    assert asyncio.run(scenario())["in_the_air"] >= 1
+    assert line.states([hanging]) == ["accepted"]
+    assert line.operator.uploads.count(hanging) == 1
+
+
+def test_a_hanging_probe_keeps_its_lease(line):
+    (uuid,) = line.submit()
+    line.operator.accept_then_say(uuid, line.content(uuid), IN_DOUBT)
+    line.work()
+    (chunk,) = line.dispatch()
+
+    async def scenario():
+        answered, probe = asyncio.Event(), line.operator.probe
+
+        async def hang(credentials, uuids):
+            await answered.wait()
+            return await probe(credentials, uuids)
+
+        line.operator.probe = hang
+        sender = line.sender
+        counts = await sender.probe(line.company, chunk.invoice_ids, epoch=chunk.epoch)
+        await until(lambda: line.row(uuid).lease_until == START + timedelta(seconds=30))
+        line.clock.pass_seconds(20)
+        await until(lambda: line.row(uuid).lease_until >= START + timedelta(seconds=50))
+        line.clock.pass_seconds(20)
+        assert await asyncio.to_thread(line.dispatch) == []
+        answered.set()
+        assert await sender.drain(seconds=10) == 0
+        return counts
+
+    assert asyncio.run(scenario()) == {"in_the_air": 1}
+    assert line.states([uuid]) == ["accepted"]
+
+
+def test_a_late_answer_changes_nothing(line, caplog):
+    (uuid,) = line.submit()
+    (chunk,) = line.dispatch()
+
+    async def too_slow():
+        line.clock.pass_seconds(31)
+        line.dispatch()
+        return Outcome(kind=K.REFUSED, http_status=422)
+
+    line.operator.on_upload[uuid] = [too_slow]
+    run(line, chunk)
+
+    assert line.states([uuid]) == ["in_doubt"]
+    assert line.row(uuid).refusal is None
+    assert line.attempts(uuid)[0].outcome == OutcomeKind.REFUSED.value
+    assert "late_writer" in [getattr(entry, "event", None) for entry in caplog.records]
+
+
+def test_no_more_uploads_at_once_than_allowed(database, vault):
+    line = Line(database, vault, upload_concurrency=3)
+    uuids = line.submit(12)
+    at_once, most = 0, 0
+
+    async def slow():
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        return Outcome(kind=K.ACCEPTED)
+
+    for uuid in uuids:
+        line.operator.on_upload[uuid] = [slow]
+    line.work()
+
+    assert most == 3
+
+
+def test_a_broken_upload_leaves_the_others_recorded_and_is_probed(line):
+    broken, *others = line.submit(3)
+    (chunk,) = line.dispatch()
+
+    async def burst():
+        await asyncio.sleep(0)
+        raise RuntimeError("a bug of ours")
+
+    line.operator.on_upload[broken] = [burst]
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        run(line, chunk)
+    line.clock.pass_seconds(31)
+    line.work()
+    line.clock.pass_seconds(2)
+    line.work()
+
+    assert line.states([broken, *others]) == ["accepted"] * 3
+    assert [line.operator.uploads.count(uuid) for uuid in others] == [1, 1]
+
+
+async def until(holds):
+    """Wait for something that becomes true while the loop runs; fails after ten seconds."""
+    for _ in range(1000):
+        if await asyncio.to_thread(holds):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come true within ten seconds")

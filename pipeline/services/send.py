@@ -97,9 +97,11 @@ class Sender:
         self._flights.add(task)
         task.add_done_callback(self._flights.discard)
         crowded = len(self._flights) > PATIENT_FLIGHTS
-        done, _ = await asyncio.wait({task}, timeout=None if crowded else self._settings.straggler_seconds)
+        done, left = await asyncio.wait({task}, timeout=None if crowded else self._settings.straggler_seconds)
         for each in done:
             each.result()
+        for each in left:
+            each.add_done_callback(_tell_crash)
         return flight.counts
 
     def _claim(
@@ -143,3 +145,9 @@ class Sender:
             outcome, claimed.standing, now=now, schedule=self._settings.schedule, chance=self._chance()
         )
         return Move(claimed=claimed, outcome=outcome, consequence=consequence)
+
+
+def _tell_crash(flight: asyncio.Task[None]) -> None:
+    # Nobody waits for it any more, so nobody else would tell; the leases lead to a probe.
+    if not flight.cancelled() and (crash := flight.exception()):
+        log.error("stopped recording, to be probed", exc_info=crash, extra={"event": "flight_crashed"})

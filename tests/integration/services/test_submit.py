@@ -7,7 +7,6 @@ from threading import Barrier
 from uuid import UUID, uuid4
 
 import pytest
-from sqlmodel import Session
 
 from pipeline.domain.document import DocumentLimits
 from pipeline.domain.errors import (
@@ -22,31 +21,9 @@ from pipeline.maventa.schemas import UploadOptions
 from pipeline.services.submit import derive_uuid, submit
 
 from .line import START, document
+from .submitting import NOTHING, TABLES, Bell, counts, send
 
 COMPANY = UUID("00000000-0000-4000-8000-000000000001")
-TABLES = ("invoice", "document", "event", "batch")
-
-
-def send(session, line, content=None, **options):
-    given = {"company": line.company, "filename": "invoice.xml", "now": START, **options}
-    return submit(session, content=content or document(), **given)
-
-
-def counts(line):
-    return {table: line.query(f"SELECT count(*) AS n FROM {table}")[0].n for table in TABLES}
-
-
-NOTHING = dict.fromkeys(TABLES, 0)
-
-
-class Bell:
-    """Counts its rings, and what another connection could see at each."""
-
-    def __init__(self, line):
-        self.line, self.seen = line, []
-
-    def __call__(self):
-        self.seen.append(counts(self.line)["invoice"])
 
 
 def test_a_submitted_document_is_queued_as_it_is(line):
@@ -60,72 +37,6 @@ def test_a_submitted_document_is_queued_as_it_is(line):
     assert (row.state, row.due_at, row.size, row.reference) == ("queued", START, len(content), "R-1")
     assert line.content(submitted.uuid) == content
     assert [event.cause for event in line.events(submitted.uuid)] == ["submitted as invoice.xml in batch night"]
-
-
-def test_a_rollback_leaves_nothing_and_rings_nobody(line):
-    bell = Bell(line)
-    with Session(line.database.engine) as session:
-        send(session, line, batch="night", bell=bell)
-        session.rollback()
-        send(session, line, document("<InvoiceNumber>2</InvoiceNumber>"))
-        session.rollback()
-        session.connection()
-        session.commit()
-
-    assert counts(line) == NOTHING
-    assert bell.seen == []
-
-
-def test_the_bell_rings_once_after_the_commit(line):
-    bell = Bell(line)
-
-    with Session(line.database.engine) as session:
-        for _ in range(3):
-            send(session, line, bell=bell)
-            assert bell.seen == []
-        session.commit()
-        session.connection()
-        session.commit()
-
-    assert bell.seen == [3]
-
-
-def test_a_savepoint_of_the_caller_rings_nobody_before_the_commit(line):
-    bell = Bell(line)
-
-    with Session(line.database.engine) as session:
-        with session.begin_nested():
-            send(session, line, bell=bell)
-        with session.begin_nested() as undone:
-            send(session, line, bell=bell)
-            undone.rollback()
-        assert bell.seen == []
-        session.commit()
-
-    assert bell.seen == [1]
-
-
-def test_each_commit_of_a_session_rings_for_its_own(line):
-    bell = Bell(line)
-
-    with Session(line.database.engine) as session:
-        send(session, line, bell=bell)
-        session.commit()
-        send(session, line, bell=bell)
-        session.commit()
-
-    assert bell.seen == [1, 2]
-
-
-def test_a_known_document_rings_nobody(line):
-    content, bell = document(), Bell(line)
-    with line.database.transaction() as session:
-        send(session, line, content)
-
-    with line.database.transaction() as session:
-        assert send(session, line, content, bell=bell).created is False
-
-    assert bell.seen == []
 
 
 def test_a_refused_submit_leaves_nothing_behind_although_the_caller_commits(line):

@@ -115,6 +115,22 @@ def test_stopped_worker(line: Installation, sent: list[Sent]):
     assert not _left_in_the_air(line, sent)
 
 
+def test_paused_worker_comes_too_late(line: Installation, sent: list[Sent]):
+    """A worker that sleeps longer than its lease and wakes up with an answer changes nothing and doubles nothing."""
+    group = line.worker_send.pid
+    assert group is not None
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        expired = lambda: any(count["lease_expired"] for count in line.events(sent).values())  # noqa: E731
+        line.wait_for(expired, "an expired lease", sent, seconds=30)
+    finally:
+        os.killpg(group, signal.SIGCONT)
+
+    _assert_all_once(line, sent)
+    assert line.worker_send.pid == group, "the worker was to wake up, not to be replaced"
+    assert "came too late" in line.worker_send.logs()
+
+
 def test_everything_at_once(line: Installation, sent: list[Sent]):
     """Workers, pump, beat and broker killed together lose none and double none."""
     victims = (line.worker_send, line.worker_pump, line.beat, line.valkey)

@@ -21,11 +21,12 @@ from rich.table import Table
 from pipeline.bootstrap import build_database, build_vault, utc_now
 from pipeline.cli.demo_report import Reckoning, Verdicts, print_summary, reckon
 from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, print_error, print_json
-from pipeline.cli.stack import Stack, StackPlan
+from pipeline.cli.stack import Stack, StackPlan, fault_script
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.document import DEFAULT_LIMITS
 from pipeline.domain.errors import InvalidInputError, ServiceUnavailableError
 from pipeline.domain.state import OPEN_STATES, State
+from pipeline.services.gather import Found, Unreadable, gather
 from pipeline.services.submit_files import Verdict, submit_files
 from pipeline.settings import Settings, settings_from
 from pipeline.storage.companies import save_company
@@ -105,7 +106,8 @@ def _run(
     folder: Path, invoices: int, source: list[str], faults: str, seed: int, *, keep: bool, as_json: bool
 ) -> Reckoning:
     paths = [str(Path(path).absolute()) for path in source]
-    arguments = ("--faults", _fault_script(faults), "--seed", str(seed))
+    _require_documents(paths)
+    arguments = ("--faults", fault_script(faults), "--seed", str(seed))
     say = err() if not as_json else None
     if say:
         say.print("Starting PostgreSQL, Valkey, the simulator, workers, beat and Flower on this machine ...")
@@ -129,9 +131,14 @@ def _run(
     return reckoning
 
 
-def _fault_script(faults: str) -> str:
-    path = Path(faults)
-    return str(path.absolute()) if path.is_file() else faults
+def _require_documents(paths: list[str]) -> None:
+    # Before anything is started: a wrong path is said at once.
+    found = list(gather(paths, stdin=sys.stdin.buffer))
+    if paths and not any(isinstance(each, Found) for each in found):
+        causes = [str(each.error) for each in found if isinstance(each, Unreadable)]
+        raise InvalidInputError(
+            "; ".join(causes) or "no invoice to send was found; name files or folders of XML or ZIP"
+        )
 
 
 def add_companies(database: Database, settings: Settings) -> None:
@@ -173,7 +180,7 @@ def _submit(run: Run, sources: dict[UUID, list[str]], show: Show) -> None:
             if number % 20 == 0:
                 show()
     if not run.verdicts.sha256:
-        raise InvalidInputError("no invoice to send was found there; name files or folders of XML or ZIP")
+        raise InvalidInputError("none of the files could be sent; the lines above say why")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
 from pipeline.embedded.ports import free_port
 from pipeline.embedded.postgres import EmbeddedPostgres
 from pipeline.embedded.process import ProcessSpec
@@ -25,6 +25,7 @@ CELERY = (sys.executable, "-m", "celery", "-A", "workers.app")
 POSTILJON = (sys.executable, "-m", "workers.console")
 QUIET = ("--without-gossip", "--without-mingle", "--loglevel", "INFO")
 FLOWER_COLUMNS = "name,uuid,state,kwargs,result,received,runtime,worker"
+FAULT_SCRIPTS = ("calm", "everyday", "storm", "accept-then-silence", "reset-after-accept", "lying-500")
 KEY_FILE_NAME = "encryption.key"
 STOP_SECONDS = 20.0
 """Above the soft shutdown of the workers (workers/app.py), so that what is in the air is finished first."""
@@ -172,6 +173,21 @@ class Stack:
             beside_previous=True,
             stop_seconds=5.0,
         )
+
+
+def fault_script(named: str) -> str:
+    """Return what the simulator takes for a fault script: a name, or the absolute path of a file.
+
+    Raises: ConfigurationError naming the scripts there are.
+    """
+    if named in FAULT_SCRIPTS:
+        return named
+    path = Path(named)
+    if path.is_file():
+        return str(path.absolute())
+    raise ConfigurationError(
+        f"no fault script {named!r}, nor a file of that name; there are {', '.join(FAULT_SCRIPTS)}"
+    )
 
 
 def answers(url: str) -> bool:

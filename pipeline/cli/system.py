@@ -8,7 +8,7 @@ import typer
 
 from pipeline.bootstrap import open_database
 from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
-from pipeline.cli.stack import Stack, StackPlan, require_free
+from pipeline.cli.stack import Stack, StackPlan, fault_script, require_free
 from pipeline.embedded.detached import spawn_detached
 from pipeline.embedded.state import running, stop
 from pipeline.settings import load_settings, state_directory
@@ -34,15 +34,16 @@ def up(
         state_dir = state_directory()
         state = running(state_dir)
         require_free(state_dir, pid=state.pid if state else None)
+        script = fault_script(faults)
         if foreground:
-            simulator = ("--faults", faults) if with_simulator else None
+            simulator = ("--faults", script) if with_simulator else None
             stack = Stack(StackPlan(state_dir=state_dir, send_processes=processes, simulator_arguments=simulator))
             try:
                 stack.prepare().run_until_signal()
             finally:
                 stack.stop()
             return
-        options = ("--processes", str(processes), *(("--simulator", "--faults", faults) if with_simulator else ()))
+        options = ("--processes", str(processes), *(("--simulator", "--faults", script) if with_simulator else ()))
         command = (sys.executable, "-m", "workers.console", "up", "--foreground", *options)
         started = spawn_detached(command, state_dir, deadline_seconds=START_SECONDS)
     if as_json:

@@ -28,7 +28,7 @@ SETTINGS = {
     "POSTILJON_WRITE_TIMEOUT_SECONDS": "1.5",
     "POSTILJON_CONNECT_TIMEOUT_SECONDS": "1",
     "POSTILJON_CHUNK_INVOICES": "50",
-    "POSTILJON_WINDOW_CHUNKS": "4",
+    "POSTILJON_WINDOW_CHUNKS": "3",
     "POSTILJON_RETRY_WAITS_SECONDS": "0,0.3,0.6,1,2",
     "POSTILJON_LOOK_WAITS_SECONDS": "1,2,5",
     "POSTILJON_FOLLOW_INTERVAL_SECONDS": "1",
@@ -37,7 +37,7 @@ SETTINGS = {
     "POSTILJON_CLAIM_LEASE_SECONDS": "4",
     "POSTILJON_ABSENCE_SETTLE_SECONDS": "4",
 }
-"""Seconds where production waits minutes; nothing else differs. The window is two chunks for each sending process."""
+"""Seconds where production waits minutes. The window is what two sending processes hold, and one chunk more."""
 
 TAKEN = ("accepted", "delivered", "failed")
 STORIES_TOLD = 3

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -87,9 +88,14 @@ class Installation:
             self.database.close()
         self.stack.stop()
 
-    def broker(self) -> "redis.Redis":
-        """A connection to the broker, for the caller to close."""
-        return redis.Redis.from_url(self.settings.require_broker_url(), socket_timeout=5)
+    @contextmanager
+    def broker(self) -> Iterator["redis.Redis"]:
+        """A connection to the broker."""
+        connection = redis.Redis.from_url(self.settings.require_broker_url(), socket_timeout=5)
+        try:
+            yield connection
+        finally:
+            connection.close()
 
     def _add_companies(self) -> None:
         vault = build_vault(self.settings)
@@ -157,6 +163,12 @@ class Installation:
     def uploads(self) -> int:
         """How many uploads ever reached the operator."""
         return int(self.operator.totals()["uploads"])
+
+    def lose_every_message(self, broker: "redis.Redis", sent: Sequence[Sent]) -> None:
+        """FLUSHALL while the workers sleep and chunks wait in the broker, so that some are lost for sure."""
+        with self.worker_send.asleep():
+            self.wait_for(lambda: broker.llen("send") > 0, "a chunk that waits in the broker", sent, seconds=30)
+            broker.flushall()
 
     def assert_once(self, sent: Sequence[Sent]) -> dict[str, dict]:
         """Hold the operator's ledger against what was submitted; give it back."""

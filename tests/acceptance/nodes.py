@@ -2,6 +2,8 @@
 
 import os
 import signal as signals
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_celery import CeleryTestContainer
@@ -75,6 +77,17 @@ class ProcessContainer(CeleryTestContainer):
         pid, self._since = self.pid, log_size(self._log)
         assert pid is not None, f"{self._name} does not run"
         os.killpg(pid, signals.SIGKILL)
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Stop the clock of the process and everything it has started, and let it go on afterwards."""
+        pid = self.pid
+        assert pid is not None, f"{self._name} does not run"
+        os.killpg(pid, signals.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(pid, signals.SIGCONT)
 
     def restart(self, timeout: float = READY_SECONDS) -> None:
         """End the process if it runs and wait until the supervisor has it back."""

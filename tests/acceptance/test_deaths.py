@@ -81,10 +81,9 @@ def test_killed_broker(line: Installation, sent: list[Sent]):
 
 
 def test_emptied_broker(line: Installation, sent: list[Sent]):
-    """FLUSHALL in the middle loses none and doubles none."""
-    broker = line.broker()
-    broker.flushall()
-    broker.close()
+    """FLUSHALL in the middle, with chunks waiting in the broker, loses none and doubles none."""
+    with line.broker() as broker:
+        line.lose_every_message(broker, sent)
 
     _assert_all_once(line, sent)
 
@@ -117,17 +116,14 @@ def test_stopped_worker(line: Installation, sent: list[Sent]):
 
 def test_paused_worker_comes_too_late(line: Installation, sent: list[Sent]):
     """A worker that sleeps longer than its lease and wakes up with an answer changes nothing and doubles nothing."""
-    group = line.worker_send.pid
-    assert group is not None
-    os.killpg(group, signal.SIGSTOP)
-    try:
+    pid = line.worker_send.pid
+
+    with line.worker_send.asleep():
         expired = lambda: any(count["lease_expired"] for count in line.events(sent).values())  # noqa: E731
         line.wait_for(expired, "an expired lease", sent, seconds=30)
-    finally:
-        os.killpg(group, signal.SIGCONT)
 
     _assert_all_once(line, sent)
-    assert line.worker_send.pid == group, "the worker was to wake up, not to be replaced"
+    assert line.worker_send.pid == pid, "the worker was to wake up, not to be replaced"
     assert "came too late" in line.worker_send.logs()
 
 

@@ -13,9 +13,10 @@ from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
 from pipeline.services.hold import HoldKeeper
 from pipeline.services.operator import MaventaOperator
-from pipeline.services.ports import ChunkPublisher
+from pipeline.services.ports import ChunkPublisher, Clock
 from pipeline.services.send import Sender
 from pipeline.settings import Settings
+from pipeline.storage.clock import FleetClock
 from pipeline.storage.database import Database
 from pipeline.storage.tokens import DatabaseTokenStore
 from pipeline.storage.vault import Vault
@@ -49,9 +50,9 @@ def build_vault(settings: Settings) -> Vault:
     return Vault(settings.require_encryption_keys())
 
 
-def build_dispatcher(settings: Settings, *, database: Database, publisher: ChunkPublisher) -> Dispatcher:
+def build_dispatcher(settings: Settings, *, database: Database, publisher: ChunkPublisher, clock: Clock) -> Dispatcher:
     """Return the pump on a database and a way to the workers."""
-    return Dispatcher(database=database, publisher=publisher, settings=settings, clock=utc_now)
+    return Dispatcher(database=database, publisher=publisher, settings=settings, clock=clock)
 
 
 class Machine:
@@ -61,7 +62,10 @@ class Machine:
         self.settings = settings
         self.database = build_database(settings)
         self.vault = build_vault(settings)
-        self.client = _build_client(settings, DatabaseTokenStore(self.database, self.vault, clock=utc_now))
+        self.clock = FleetClock(self.database)
+        self.client = _build_client(
+            settings, DatabaseTokenStore(self.database, self.vault, clock=self.clock), clock=self.clock
+        )
         self.operator = MaventaOperator(self.client)
 
     @cached_property
@@ -72,7 +76,7 @@ class Machine:
             vault=self.vault,
             operator=self.operator,
             settings=self.settings,
-            clock=utc_now,
+            clock=self.clock,
             chance=random.random,
         )
 
@@ -80,14 +84,14 @@ class Machine:
     def follower(self) -> Follower:
         """The service that asks what became of accepted invoices."""
         return Follower(
-            database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=utc_now
+            database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=self.clock
         )
 
     @property
     def hold_keeper(self) -> HoldKeeper:
         """The service that lets held companies go on."""
         return HoldKeeper(
-            database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=utc_now
+            database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=self.clock
         )
 
     async def close(self) -> None:
@@ -113,11 +117,11 @@ def longest_exchange_seconds(settings: Settings) -> float:
     return 2 * timeouts_of(settings).whole(settings.max_document_bytes)
 
 
-def _build_client(settings: Settings, token_store: DatabaseTokenStore) -> MaventaClient:
+def _build_client(settings: Settings, token_store: DatabaseTokenStore, *, clock: Clock) -> MaventaClient:
     return MaventaClient(
         hosts=OperatorHosts.of(settings.installation, override_url=settings.operator_url),
         token_store=token_store,
         timeouts=timeouts_of(settings),
         max_connections=settings.upload_concurrency + SPARE_CONNECTIONS,
-        clock=utc_now,
+        clock=clock,
     )

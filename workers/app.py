@@ -61,8 +61,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "socket_timeout": 10,
             "client_name": "postiljon",
         },
-        # SIGTERM finishes the chunk in the air within the grace; what is left behind is probed when its lease is over.
-        "worker_soft_shutdown_timeout": 10.0,
         # A process is replaced now and then: a leak of a library stays small.
         "worker_max_tasks_per_child": 10_000,
         "worker_hijack_root_logger": True,

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 DRAIN_SECONDS = 8.0
-"""How long a process that ends waits for what is in the air; below the soft shutdown of workers/app.py."""
+"""How long a process that ends waits for what is in the air; the rest is probed when its lease is over."""
 CLOSE_SECONDS = 5.0
 
 

@@ -15,7 +15,7 @@ def dispatch() -> dict[str, int]:
     """Hand out what is due."""
     machine = current().machine
     dispatcher = build_dispatcher(
-        machine.settings, database=machine.database, publisher=CeleryPublisher(machine.settings)
+        machine.settings, database=machine.database, publisher=CeleryPublisher(machine.settings), clock=machine.clock
     )
     return {"handed_out": dispatcher.run(uuid4())}
 

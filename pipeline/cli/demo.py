@@ -31,7 +31,7 @@ from pipeline.services.submit_files import Verdict, submit_files
 from pipeline.settings import Settings, settings_from
 from pipeline.storage.companies import save_company
 from pipeline.storage.database import Database
-from pipeline.storage.reading import Progress, count_timeouts_survived, read_progress
+from pipeline.storage.reading import Progress, count_timeouts_survived, read_progress, read_states
 
 COMPANIES = {
     UUID("00000000-0000-4000-8000-000000000001"): "Esimerkki Oy",
@@ -174,7 +174,7 @@ def _submit(run: Run, sources: dict[UUID, list[str]], show: Show) -> None:
     for company, paths in sources.items():
         verdicts = submit_files(run.database, paths, company=company, stdin=sys.stdin.buffer, limits=DEFAULT_LIMITS)
         for number, verdict in enumerate(verdicts):
-            run.verdicts.add(verdict)
+            run.verdicts.add(verdict, company)
             if verdict.verdict is Verdict.REFUSED:
                 print_error(verdict.message or verdict.path)
             if number % 20 == 0:
@@ -227,8 +227,11 @@ def _settle(run: Run, show: Show) -> None:
 
 
 def _statuses_agree(run: Run) -> bool:
-    at_operator: int = sum(entry["status"] == "FAILED" for entry in _ledger(run.simulator)["invoices"].values())
-    return at_operator == read_now(run).by_state.get(State.FAILED, 0)
+    ledger = _ledger(run.simulator)["invoices"]
+    failed_there = {uuid for uuid, entry in ledger.items() if entry["status"] == "FAILED"}
+    with run.database.transaction() as session:
+        states = read_states(session)
+    return failed_there == {str(uuid) for uuid, state in states.items() if state is State.FAILED}
 
 
 def _ledger(simulator: str) -> dict[str, Any]:
@@ -241,11 +244,13 @@ def _ledger(simulator: str) -> dict[str, Any]:
 
 def _reckon(run: Run) -> Reckoning:
     with run.database.transaction() as session:
-        progress = read_progress(session)
+        states = {str(uuid): state for uuid, state in read_states(session).items()}
+        accepted = read_progress(session).accepted
         survived = count_timeouts_survived(session)
     return reckon(
         verdicts=run.verdicts,
-        progress=progress,
+        states=states,
+        accepted=accepted,
         timeouts_survived=survived,
         ledger=_ledger(run.simulator)["invoices"],
         seconds=time.monotonic() - run.started,

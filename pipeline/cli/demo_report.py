@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from rich.table import Table
 
 from pipeline.cli.output import out
 from pipeline.domain.state import OPEN_STATES, State
 from pipeline.services.submit_files import FileVerdict, Verdict
-from pipeline.storage.reading import Progress
 
 
 @dataclass
@@ -19,13 +19,17 @@ class Verdicts:
 
     sha256: dict[str, str] = field(default_factory=dict)
     """By UUID, of every submitted invoice."""
+    company_id: dict[str, str] = field(default_factory=dict)
+    """By UUID, for whom it was submitted."""
     counts: Counter[Verdict] = field(default_factory=Counter)
 
-    def add(self, verdict: FileVerdict) -> None:
+    def add(self, verdict: FileVerdict, company_id: UUID) -> None:
         """Take note of one file."""
         self.counts[verdict.verdict] += 1
         if verdict.submitted is not None:
-            self.sha256[str(verdict.submitted.uuid)] = verdict.submitted.sha256
+            uuid = str(verdict.submitted.uuid)
+            self.sha256[uuid] = verdict.submitted.sha256
+            self.company_id[uuid] = str(company_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +50,16 @@ class Reckoning:
     doubled: int
     missing: int
     altered: int
+    unexplained: tuple[str, ...]
+    """UUIDs on which we and the operator disagree: missing there though not refused, or held there though refused."""
 
     @property
     def is_well(self) -> bool:
         """Whether every submitted invoice is accounted for, none doubled, none altered, no file refused."""
         accounted = self.submitted == self.delivered + self.failed + self.refused
-        unexplained = self.missing - self.refused
-        return accounted and not (unexplained or self.doubled or self.altered or self.files_refused)
+        in_excess = self.operator_held - (self.submitted - self.missing)
+        faults = (self.unexplained, self.doubled, self.altered, self.files_refused, in_excess)
+        return accounted and not any(faults)
 
     def as_json(self) -> dict[str, object]:
         """Return the fields scripts rely on."""
@@ -79,38 +86,38 @@ class Reckoning:
 def reckon(
     *,
     verdicts: Verdicts,
-    progress: Progress,
+    states: Mapping[str, State],
     timeouts_survived: int,
+    accepted: int,
     ledger: Mapping[str, Mapping[str, Any]],
     seconds: float,
 ) -> Reckoning:
-    """Compare the files with what the operator holds.
+    """Compare the files with what the operator holds, UUID by UUID.
 
-    `ledger` is the simulator's: by UUID, `held` (how many) and `held_sha256`. Doubled counts invoices beyond the first
-    of a document, under its own UUID or any other.
+    `ledger` is the simulator's: by UUID, `held` (how many), `held_sha256` and `company_id`. Doubled counts invoices
+    beyond the first under a UUID, and every invoice under a UUID that was never submitted.
     """
-    holdings: Counter[str] = Counter()
-    for entry in ledger.values():
-        if entry["held"]:
-            holdings[entry["held_sha256"]] += entry["held"]
-    files = Counter(verdicts.sha256.values())
-    held = {uuid: ledger[uuid] for uuid in verdicts.sha256 if uuid in ledger and ledger[uuid]["held"]}
-    states = progress.by_state
+    ours = {uuid: entry for uuid, entry in ledger.items() if uuid in verdicts.sha256 and entry["held"]}
+    in_place = {uuid for uuid, entry in ours.items() if entry["company_id"] == verdicts.company_id[uuid]}
+    strays = sum(entry["held"] for uuid, entry in ledger.items() if uuid not in verdicts.sha256)
+    refused = {uuid for uuid, state in states.items() if state is State.REFUSED}
+    counts = Counter(states.values())
     return Reckoning(
         submitted=len(verdicts.sha256),
-        accepted=progress.accepted,
-        delivered=states.get(State.DELIVERED, 0),
-        failed=states.get(State.FAILED, 0),
-        refused=states.get(State.REFUSED, 0),
-        held=states.get(State.HELD, 0),
-        open=sum(states.get(state, 0) for state in OPEN_STATES),
+        accepted=accepted,
+        delivered=counts[State.DELIVERED],
+        failed=counts[State.FAILED],
+        refused=len(refused),
+        held=counts[State.HELD],
+        open=sum(counts[state] for state in OPEN_STATES),
         files_refused=verdicts.counts[Verdict.REFUSED],
         timeouts_survived=timeouts_survived,
         seconds=seconds,
         operator_held=sum(entry["held"] for entry in ledger.values()),
-        doubled=sum(max(0, count - files[sha256]) for sha256, count in holdings.items() if sha256 in files),
-        missing=len(verdicts.sha256) - len(held),
-        altered=sum(entry["held_sha256"] != verdicts.sha256[uuid] for uuid, entry in held.items()),
+        doubled=sum(entry["held"] - 1 for entry in ours.values()) + strays,
+        missing=len(verdicts.sha256) - len(in_place),
+        altered=sum(entry["held_sha256"] != verdicts.sha256[uuid] for uuid, entry in ours.items()),
+        unexplained=tuple(sorted((verdicts.sha256.keys() - in_place) ^ refused)),
     )
 
 
@@ -143,6 +150,8 @@ def print_summary(reckoning: Reckoning, *, faults: str) -> None:
         )
     else:
         console.print(f"[bold red]Not every invoice is accounted for[/] ({reckoning.seconds:.1f} s, faults: {faults}).")
+    for uuid in reckoning.unexplained[:10]:
+        console.print(f"  we and the operator disagree on {uuid}: run again with --keep, then postiljon show {uuid}")
     console.print(
         "Try next:  make demo INVOICES=200 FAULTS=storm   make demo FROM=/your/invoices   make demo KEEP=1   make help"
     )

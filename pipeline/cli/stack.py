@@ -28,7 +28,7 @@ FLOWER_COLUMNS = "name,uuid,state,kwargs,result,received,runtime,worker"
 FAULT_SCRIPTS = ("calm", "everyday", "storm", "accept-then-silence", "reset-after-accept", "lying-500")
 KEY_FILE_NAME = "encryption.key"
 STOP_SECONDS = 20.0
-"""Above the soft shutdown of the workers (workers/app.py), so that what is in the air is finished first."""
+"""Above the drain of the workers (workers/lifecycle.py), so that what is in the air is finished first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,11 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         key_file = self._plan.state_dir / KEY_FILE_NAME
         if not key_file.exists():
-            key_file.touch(mode=0o600)
-            key_file.write_text(new_key() + "\n", encoding="ascii")
+            # Written aside and renamed: a start that is killed here must not leave an empty key behind.
+            fresh = key_file.with_suffix(".new")
+            fresh.touch(mode=0o600)
+            fresh.write_text(new_key() + "\n", encoding="ascii")
+            fresh.rename(key_file)
         environment = {
             "POSTILJON_STATE_DIR": str(self._plan.state_dir.resolve()),
             "POSTILJON_DATABASE_URL": self._postgres.url,

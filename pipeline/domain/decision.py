@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.retry import RetrySchedule
@@ -59,10 +60,14 @@ class Standing:
     give_up_at: datetime
     """When the retry budget is used up and a person is asked."""
     last_upload_at: datetime | None
+    """When the last upload was answered, or begun if it never was."""
     probing: bool
     """Whether the attempt was a probe, so that an earlier upload is still unsettled whatever went wrong now."""
     refusal: str | None
     """What the operator said when it refused the last upload, until a probe has settled it."""
+    number: str | None = None
+    total: Decimal | None = None
+    """Gross. As read from the document, to recognise it at the operator."""
 
 
 def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
@@ -71,7 +76,7 @@ def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: Ret
         case OutcomeKind.ACCEPTED:
             return Finish(state=State.ACCEPTED, reason="the operator accepted it")
         case OutcomeKind.ALREADY_THERE:
-            return Finish(state=State.ACCEPTED, reason="the operator already holds it: an earlier upload had arrived")
+            return _found(outcome, standing)
         case OutcomeKind.UNAUTHORIZED:
             return Hold(reason=explain(outcome, "the operator does not let this company in"), company=True)
         case OutcomeKind.REFUSED if not standing.probing:
@@ -80,6 +85,22 @@ def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: Ret
             return _settle_refusal(standing.refusal, standing, now=now, schedule=schedule)
         case _:
             return _try_later(outcome, standing, now=now, schedule=schedule)
+
+
+def _found(outcome: Outcome, standing: Standing) -> Decision:
+    if standing.uploads > 1 or standing.refusal is None:
+        return Finish(state=State.ACCEPTED, reason="the operator already holds it: an earlier upload had arrived")
+    # Our one upload was refused, so what the operator holds under the UUID came from elsewhere: an earlier
+    # installation, a restored database, another sender. Only if it is this very invoice is it ours to adopt.
+    pairs = (
+        ("number", standing.number, outcome.operator_number),
+        ("total", standing.total, outcome.operator_total),
+    )
+    known = [(name, ours, theirs) for name, ours, theirs in pairs if ours is not None and theirs is not None]
+    if known and all(ours == theirs for _, ours, theirs in known):
+        return Finish(state=State.ACCEPTED, reason="the operator held this invoice before our first upload; adopted")
+    sides = "; ".join(f"{name}: ours {ours}, theirs {theirs}" for name, ours, theirs in pairs)
+    return Hold(reason=f"the operator holds another invoice under this UUID ({sides}); nothing was sent", company=False)
 
 
 def _settle_refusal(refusal: str, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
@@ -102,9 +123,14 @@ def _try_later(outcome: Outcome, standing: Standing, *, now: datetime, schedule:
         return RetryAt(at=at, reason="the operator does not have it; sending the same UUID again", free=False)
     if standing.probing:
         return Probe(at=at, reason=explain(outcome, "could not ask whether it arrived; asking again"), free=free)
-    if not free:
-        return Probe(at=at, reason=explain(outcome, "no clear answer; asking whether it arrived"), free=False)
+    if not free or _may_have_lied(outcome):
+        return Probe(at=at, reason=explain(outcome, "no clear answer; asking whether it arrived"), free=free)
     return RetryAt(at=at, reason=explain(outcome, "the operator cannot take it now"), free=True)
+
+
+def _may_have_lied(outcome: Outcome) -> bool:
+    # An answer of 503 may come from a gateway that had passed the upload on; a connection that never came about cannot.
+    return outcome.kind is OutcomeKind.UNAVAILABLE and outcome.http_status is not None
 
 
 def explain(outcome: Outcome, ours: str) -> str:

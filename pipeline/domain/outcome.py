@@ -1,7 +1,12 @@
 """What one HTTP exchange about an invoice proved: a closed set. Knows nothing of HTTP or of what to do next."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
+
+from pipeline.domain.document_values import clean_text
+
+TEXT_LIMIT = 500
 
 
 class OutcomeKind(StrEnum):
@@ -46,3 +51,13 @@ class Outcome:
     """What the operator's Retry-After asked for, from the moment of the answer."""
     operator_status: str | None = None
     """PENDING, DELIVERED or FAILED where the answer told it."""
+    operator_number: str | None = None
+    operator_total: Decimal | None = None
+    """Gross. What a read showed of the invoice it found, to tell ours from somebody else's under the same UUID."""
+
+    def __post_init__(self) -> None:
+        """Keep out what a database or a terminal chokes on, wherever the operator's words came from."""
+        for name in ("error_code", "message", "operator_status", "operator_number"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, clean_text(value, limit=TEXT_LIMIT) or None)

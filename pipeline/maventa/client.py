@@ -5,6 +5,7 @@ Knows nothing of states, storage or what to do next.
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random, SystemRandom
 from typing import Self
@@ -122,7 +123,11 @@ class MaventaClient(ReadingCalls):
 
         Raises: ValueError for more than 100 UUIDs.
         """
-        return {uuid: seen.outcome for uuid, seen in (await self.look(credentials, uuids)).items()}
+        sightings = await self.look(credentials, uuids)
+        return {
+            uuid: replace(seen.outcome, operator_number=seen.number, operator_total=seen.gross_total)
+            for uuid, seen in sightings.items()
+        }
 
     async def look(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
         """Probe, and tell what the operator showed of each invoice it holds. Raises: as `probe`."""

@@ -6,7 +6,8 @@ Knows neither what is asked of the operator nor how it is recorded.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from pipeline.domain.errors import ServiceUnavailableError
@@ -18,6 +19,8 @@ FLUSH_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 Result = tuple[Claimed, Outcome]
+Work = tuple[Coroutine[Any, Any, list[Result]], Iterable[UUID]]
+"""One exchange and the invoices it is about."""
 Record = Callable[[Sequence[Result], Sequence[UUID]], None]
 """Writes results and extends the leases of those still in the air, in one transaction; runs in a thread."""
 
@@ -25,12 +28,11 @@ Record = Callable[[Sequence[Result], Sequence[UUID]], None]
 class Flight:
     """The exchanges of one chunk, from the first byte until the last result is recorded."""
 
-    def __init__(
-        self, work: Iterable[Awaitable[list[Result]]], *, ids: Iterable[UUID], record: Record, patience_seconds: float
-    ) -> None:
+    def __init__(self, work: Iterable[Work], *, record: Record, patience_seconds: float) -> None:
         """Begin the exchanges. `patience_seconds`: how long to go on without a database before giving up."""
-        self._pending = {asyncio.ensure_future(each) for each in work}
-        self._in_the_air = set(ids)
+        self._ids_of = {asyncio.ensure_future(exchange): frozenset(ids) for exchange, ids in work}
+        self._pending = set(self._ids_of)
+        self._in_the_air = {each for ids in self._ids_of.values() for each in ids}
         self._record = record
         self._patience_seconds = patience_seconds
         self._unrecorded: list[Result] = []
@@ -66,7 +68,13 @@ class Flight:
         if not self._pending:
             return
         done, self._pending = await asyncio.wait(self._pending, timeout=FLUSH_SECONDS)
-        self._unrecorded += [result for task in done for result in task.result()]
+        for task in done:
+            # One exchange that broke in our own code takes no other down; its invoices keep their lease, then a probe.
+            if crash := task.exception():
+                log.error("exchange broke, to be probed", exc_info=crash, extra={"event": "exchange_crashed"})
+                self._in_the_air -= self._ids_of[task]
+                continue
+            self._unrecorded += task.result()
 
     async def _flush(self) -> None:
         results = self._unrecorded

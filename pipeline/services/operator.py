@@ -6,10 +6,13 @@ from uuid import UUID
 
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.decision import explain
+from pipeline.domain.document_values import clean_text
 from pipeline.domain.outcome import Outcome
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.schemas import UploadOptions
 from pipeline.services.ports import Sighting
+
+STATUS_LIMIT = 40
 
 
 class MaventaOperator:
@@ -48,7 +51,11 @@ class MaventaOperator:
         if isinstance(answer, Outcome):
             return answer
         return {
-            uuid: Sighting(status=invoice.status or "", number=invoice.number, total=invoice.sum_tax)
+            uuid: Sighting(
+                status=clean_text(invoice.status or "", limit=STATUS_LIMIT) or "",
+                number=invoice.number,
+                total=invoice.sum_tax,
+            )
             for uuid, invoice in answer.items()
         }
 

@@ -7,7 +7,7 @@ while it takes the next chunk, and are recorded when their answer or their timeo
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -15,7 +15,7 @@ from uuid import UUID
 from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome
-from pipeline.services.flight import Flight, Result
+from pipeline.services.flight import Flight, Result, Work
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
 from pipeline.settings import Settings
 from pipeline.storage import claims, companies
@@ -51,15 +51,15 @@ class Sender:
         Returns when all are recorded, or after `straggler_seconds` with `in_the_air` counting the rest.
         """
         credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_uploads, company_id, ids, epoch)
-        work = [self._upload(credentials, each) for each in claimed]
-        return await self._fly(work, claimed, epoch=epoch, company_id=company_id)
+        work: list[Work] = [(self._upload(credentials, each), [each.id]) for each in claimed]
+        return await self._fly(work, epoch=epoch, company_id=company_id)
 
     async def probe(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
         """Ask the operator about what is in doubt of a chunk; otherwise like `send`."""
         credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_probes, company_id, ids, epoch)
         parts = (claimed[start : start + IDS_PER_CALL] for start in range(0, len(claimed), IDS_PER_CALL))
-        work = [self._ask(credentials, part) for part in parts]
-        return await self._fly(work, claimed, epoch=epoch, company_id=company_id)
+        work: list[Work] = [(self._ask(credentials, part), [each.id for each in part]) for part in parts]
+        return await self._fly(work, epoch=epoch, company_id=company_id)
 
     async def drain(self, *, seconds: float) -> int:
         """Wait for what is in the air, up to a deadline; return how many chunks were left to their leases."""
@@ -84,12 +84,9 @@ class Sender:
         answers = await self._operator.probe(credentials, [each.id for each in claimed])
         return [(each, answers[each.id]) for each in claimed]
 
-    async def _fly(
-        self, work: Sequence[Awaitable[list[Result]]], claimed: Sequence[Claimed], *, epoch: int, company_id: UUID
-    ) -> Counter[str]:
+    async def _fly(self, work: Sequence[Work], *, epoch: int, company_id: UUID) -> Counter[str]:
         flight = Flight(
             work,
-            ids=[each.id for each in claimed],
             record=lambda results, in_the_air: self._record(results, epoch, company_id, in_the_air),
             patience_seconds=self._settings.claim_lease_seconds,
         )

@@ -5,7 +5,7 @@ Safe to call twice with the same document: the same invoice comes back. Knows no
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import PurePath
 from uuid import UUID, uuid5
 
@@ -18,6 +18,7 @@ from pipeline.domain.state import State
 from pipeline.maventa.schemas import UploadOptions
 from pipeline.services.ports import Bell
 from pipeline.services.ringing import ring_after_commit
+from pipeline.storage.clock import read_clock
 from pipeline.storage.companies import find_company
 from pipeline.storage.database import is_storable
 from pipeline.storage.submissions import NewInvoice, Stored, find_stored, insert_invoice
@@ -26,6 +27,8 @@ NAMESPACE = UUID("5c1d3f0e-7a52-5b0f-9a3d-6f0f3c1f8f11")
 """Of the UUIDs we derive. Never change it: the same command run twice would send twice."""
 
 REFERENCE_LIMIT = 255
+NAME_LIMIT = 100
+SUFFIX_LIMIT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ def submit(
     other bytes, options or company); InvalidInputError (reference or batch name). Nothing was written then.
     """
     owner = find_company(session, company)
-    shown = shown_name(PurePath(filename).name)
+    shown = stored_name(filename)
+    reference = reference.strip() if reference is not None else None
     for name, value in (("reference", reference), ("batch", batch)):
         if value is not None and not 0 < len(value.strip()) <= REFERENCE_LIMIT:
             raise InvalidInputError(f"{shown}: the {name} must have 1 to {REFERENCE_LIMIT} characters")
@@ -93,11 +97,19 @@ def submit(
     )
     with session.begin_nested():
         # A savepoint, so that a refused invoice leaves nothing behind in a transaction that goes on.
-        created = insert_invoice(session, new, now=now or datetime.now(UTC))
+        created = insert_invoice(session, new, now=now or read_clock(session))
         state = State.QUEUED if created else _same_or_refuse(find_stored(session, key), new, options=chosen)
     if created and bell is not None:
         ring_after_commit(session, bell)
     return Submitted(uuid=key, state=state, created=created, sha256=document.sha256.hex(), header=header)
+
+
+def stored_name(filename: str) -> str:
+    """Return the name a file goes out under: safe everywhere, short, with its ending."""
+    name = shown_name(PurePath(filename).name)
+    path = PurePath(filename)
+    cut = shown_name(path.stem[:NAME_LIMIT]) + shown_name(path.suffix[:SUFFIX_LIMIT]) if path.suffix else name
+    return cut if len(path.name) > NAME_LIMIT else name
 
 
 def derive_uuid(company_id: UUID, *, reference: str | None, sha256: bytes) -> UUID:

@@ -83,6 +83,7 @@ RECORD = text("""
         tries = :tries, refusal = :refusal, give_up_at = :give_up_at,
         operator_status = coalesce(:status, operator_status),
         accepted_at = CASE WHEN :target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
+        last_upload_at = CASE WHEN :source = 'sending' THEN :now ELSE last_upload_at END,
         look_at = :look_at, changed_at = :now
     WHERE id = :id AND epoch = :epoch AND state = :source AND lease_until IS NOT NULL
     RETURNING id
@@ -253,6 +254,8 @@ def _standing(row: Any, *, probing: bool) -> Standing:
         last_upload_at=row.last_upload_at,
         probing=probing,
         refusal=row.refusal,
+        number=row.number,
+        total=row.total,
     )
 
 

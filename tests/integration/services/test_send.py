@@ -107,15 +107,14 @@ def test_a_lost_upload_is_sent_again_under_the_same_uuid_after_the_probe(line):
 
 
 def test_a_refusal_is_probed_before_it_counts(line):
-    refused, there = line.submit(2)
+    (refused,) = line.submit(1)
     line.operator.on_upload[refused] = [REFUSED]
-    line.operator.accept_then_say(there, line.content(there), REFUSED)
 
     line.work()
-    assert line.states([refused, there]) == ["in_doubt", "in_doubt"]
+    assert line.states([refused]) == ["in_doubt"]
     line.work()
 
-    assert line.states([refused, there]) == ["refused", "accepted"]
+    assert line.states([refused]) == ["refused"]
     assert "no recipient" in line.row(refused).reason
     assert line.operator.uploads.count(refused) == 1
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -119,3 +120,47 @@ def test_the_refusal_is_told_in_the_operators_words():
 )
 def test_an_outcome_is_explained_in_one_line(outcome, line):
     assert explain(outcome, "ours") == line
+
+
+OURS = {"refusal": "exists", "number": "1001", "total": Decimal("12.50")}
+
+
+@pytest.mark.parametrize(
+    ("ours", "number", "total", "expected"),
+    [
+        (OURS, "1001", Decimal("12.5"), Finish),
+        (OURS, "1001", None, Finish),
+        (OURS, None, None, Hold),
+        (OURS, "1002", Decimal("12.50"), Hold),
+        (OURS, "1001", Decimal("99.00"), Hold),
+        ({"refusal": "exists"}, "1001", Decimal("12.50"), Hold),
+    ],
+    ids=["the same", "number only", "nothing to compare", "other number", "other total", "ours unknown"],
+)
+def test_a_uuid_met_from_outside_is_compared(ours, number, total, expected):
+    """An invoice that was there before our first upload is adopted only if it is the same; else a person sees both."""
+    found = Outcome(kind=K.ALREADY_THERE, operator_number=number, operator_total=total)
+
+    decision = decide(found, replace(PROBE, **ours), now=NOW, schedule=SCHEDULE)
+
+    assert isinstance(decision, expected)
+    if isinstance(decision, Hold):
+        assert not decision.company
+        assert str(number) in decision.reason
+
+
+def test_a_503_may_have_lied():
+    """An answer of 503 is probed, free of budget; a connection that never came about is retried."""
+    answered = decide(Outcome(kind=K.UNAVAILABLE, http_status=503), UPLOAD, now=NOW, schedule=SCHEDULE)
+    never_sent = decide(Outcome(kind=K.UNAVAILABLE), UPLOAD, now=NOW, schedule=SCHEDULE)
+
+    assert isinstance(answered, Probe)
+    assert answered.free
+    assert isinstance(never_sent, RetryAt)
+
+
+def test_words_of_the_operator_are_made_storable():
+    """NUL, lone surrogates and line breaks of an answer reach neither database nor terminal."""
+    outcome = Outcome(kind=K.REFUSED, message="a\x00b\nc\ud800", operator_status="DELIVERED\x00", error_code="\x00")
+
+    assert (outcome.message, outcome.operator_status, outcome.error_code) == ("ab c", "DELIVERED", None)

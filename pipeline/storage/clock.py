@@ -1,0 +1,59 @@
+"""The one clock of the fleet: the database's. One machine's leases are judged by another, so clocks must agree."""
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.storage.database import Database
+
+SYNC_SECONDS = 30.0
+"""How long the monotonic clock is trusted between two looks; it drifts by microseconds in that time."""
+
+log = logging.getLogger(__name__)
+
+
+class FleetClock:
+    """Tells the database's time without asking it each time. Wall clocks of machines, wrong or jumping, play no part.
+
+    A database that is away is no reason to stop: the clock goes on from its last look.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._base: datetime | None = None
+        self._looked_at = 0.0
+
+    def __call__(self) -> datetime:
+        """Return the present instant, aware UTC. Raises: ServiceUnavailableError if the database never answered."""
+        with self._lock:
+            now = time.monotonic()
+            if self._base is None or now - self._looked_at > SYNC_SECONDS:
+                self._look(now)
+            if self._base is None:
+                raise ServiceUnavailableError("the database was never reached, so its clock is unknown; try again")
+            return self._base + timedelta(seconds=now - self._looked_at)
+
+    def _look(self, now: float) -> None:
+        try:
+            with self._database.transaction() as session:
+                told = read_clock(session)
+        except ServiceUnavailableError:
+            if self._base is None:
+                raise
+            log.warning("clock goes on without the database", extra={"event": "clock_unsynced"})
+            return
+        # The answer took a moment; half of it is the best guess of how old it is.
+        later = time.monotonic()
+        self._base, self._looked_at = told + timedelta(seconds=(later - now) / 2), later
+
+
+def read_clock(session: Session) -> datetime:
+    """Return the database's present instant, aware UTC."""
+    told: datetime = session.connection().execute(text("SELECT clock_timestamp()")).scalar_one()
+    return told.astimezone(UTC)

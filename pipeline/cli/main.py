@@ -5,6 +5,7 @@ import typer
 from pipeline.cli.company import company_app
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
+from pipeline.cli.release import release
 from pipeline.cli.send import build_send
 from pipeline.cli.show import list_, show
 from pipeline.cli.system import db_app, down, key_app, simulator, up
@@ -33,6 +34,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("send", build_send(bell), "postiljon send invoices/ --company 'Myyjä Oy' --batch november"),
         ("show", show, "postiljon show 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
         ("list", list_, "postiljon list --state failed --json"),
+        ("release", release, "postiljon release 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
         ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
         ("doctor", doctor, "postiljon doctor"),
     ):

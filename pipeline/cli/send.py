@@ -100,7 +100,7 @@ def _print(verdict: FileVerdict) -> None:
         return
     header = verdict.submitted.header
     number = f"{header.number or 'number unknown'}  {header.buyer_name or ''}".strip()
-    word = "[green]queued[/]" if verdict.verdict is Verdict.QUEUED else "known "
+    word = "[green]queued[/]" if verdict.verdict is Verdict.QUEUED else f"known, {verdict.submitted.state.value}"
     out().print(f"{word}  {verdict.submitted.uuid}  {escape(number)}  [dim]{escape(_visible(verdict.path))}[/]")
 
 

@@ -116,6 +116,25 @@ def test_an_old_database_asks_for_the_upgrade(shell: Shell, database_url: str):
     assert "postiljon db upgrade" in result.stderr
 
 
+def test_a_person_releases_a_held_invoice(shell: Shell, write_invoice: Callable[..., Path], database_url: str):
+    """An invoice held for a person goes on to a probe if it was ever uploaded; one that is not held stays."""
+    paths = [str(write_invoice(f"{number}.xml", number)) for number in "12"]
+    held, queued = [each["uuid"] for each in shell.json("send", *paths, "--company", "demo")["files"]]
+    with psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(
+            "UPDATE invoice SET state = 'held', held_for = 'person', reason = 'too long', uploads = 2 WHERE id = %s",
+            [held],
+        )
+
+    result = shell("release", held, queued)
+
+    assert result.exit_code == 1
+    assert queued in result.stderr
+    shown = shell.json("show", held)
+    assert (shown["state"], shown["events"][-1]["kind"]) == ("in_doubt", "released")
+    assert shell.json("show", queued)["state"] == "queued"
+
+
 def test_doctor_names_what_is_wrong(shell: Shell, monkeypatch: pytest.MonkeyPatch):
     """With nothing but a database, the doctor names broker, workers and operator, and what to do."""
     monkeypatch.setenv("POSTILJON_BROKER_URL", "redis://127.0.0.1:1/0")

@@ -54,7 +54,8 @@ COMPANY_TEXTS: Final = re.compile(
 )
 """Texts about the company, whatever the status. Source: contract section 7 (the older interface's error values)."""
 
-_ANY_CODE: Final = re.compile(r".")
+_ANY_CODE: Final = re.compile(r"\S")
+"""The operator itself spoke: each refusal of its own has a code (contract section 1), a gateway's page has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,10 @@ ANSWERS: Final[tuple[AnswerRow, ...]] = (
     # Upload and changes: only a 201 proves creation; a refusal is checked by a probe before it is believed.
     _row(_UPLOAD, 201, K.ACCEPTED, "created"),
     _row(_CHANGES, (100, 399), K.IN_DOUBT, "an answer that is neither yes nor no"),
+    # These three are about this very request, whoever said so; any other bare refusal may be a gateway's passing whim.
+    _row(_UPLOAD, (413, 415), K.REFUSED, "such a request is not taken"),
+    _row(_UPLOAD, (400, 499), K.REFUSED, "the operator refused it", code=_ANY_CODE),
+    _row(_UPLOAD, (400, 499), K.IN_DOUBT, "refused without the operator's code, so perhaps not by the operator"),
     _row(_CHANGES, (400, 499), K.REFUSED, "the operator refused it"),
     _row(_CHANGES, (500, 599), K.IN_DOUBT, "the operator failed; it may have been created"),
     # Questions change nothing: a gateway without an operator behind it is an outage, not a doubt about the answer.

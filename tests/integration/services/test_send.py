@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline.domain.outcome import Outcome
+from pipeline.maventa.verdict import Phase, judge_answer
 from pipeline.storage import claims
 
 from .line import START, K, Line
@@ -218,3 +219,16 @@ def test_a_worker_that_died_after_the_claim_is_followed_by_a_probe(line):
     assert (line.operator.uploads, line.operator.probes) == ([], [(uuid,)])
     assert line.attempts(uuid)[0].outcome is None
     assert "lease_expired" in [event.kind for event in line.events(uuid)]
+
+
+def test_a_gateways_bare_404_refuses_no_invoice(line):
+    uuids = line.submit(3)
+    for uuid in uuids:
+        line.operator.on_upload[uuid] = [judge_answer(Phase.UPLOAD, 404, now=START)]
+        line.operator.on_probe[uuid] = [judge_answer(Phase.PROBE, 404, now=START)]
+
+    for _ in range(6):
+        line.work()
+        line.clock.pass_seconds(60)
+
+    assert line.states(uuids) == ["accepted"] * 3

@@ -273,3 +273,10 @@ def test_statuses_are_read_a_hundred_a_call() -> None:
     assert isinstance(found, dict)
     assert set(found) == set(uuids)
     assert [len(r.url.params.get_list("ids[]")) for r in operator.asked("GET", "/v1/invoices")] == [100, 50]
+
+
+def test_gateways_own_page_refuses_no_upload() -> None:
+    operator = FakeOperator()
+    operator.route("POST", "/v1/invoices", lambda _: httpx.Response(404, content=b"<html>maintenance</html>"))
+
+    assert run_upload(operator, uuid4()).kind is OutcomeKind.IN_DOUBT

@@ -16,7 +16,7 @@ from pipeline.domain.outcome import Outcome
 from pipeline.maventa.auth import TokenSource, schedule_token
 from pipeline.maventa.failure import TransportFailureKind
 from pipeline.maventa.schemas import OAuthToken
-from pipeline.maventa.verdict import Phase, judge_answer, judge_failure, judge_unreadable, one_line
+from pipeline.maventa.verdict import Phase, judge_answer, judge_failure, judge_unreadable
 from pipeline.maventa.wire import Answer, Question, Wire
 
 _TOKEN = TypeAdapter(OAuthToken)
@@ -117,8 +117,12 @@ class Caller:
         if answer.status in success:
             return answer
         told = answer.error()
-        details = f" ({', '.join(told.details)})" if told.details else ""
-        message = one_line((told.message or "") + details) or None
         return judge_answer(
-            phase, answer.status, code=told.code, message=message, headers=answer.headers, now=self._clock()
+            phase,
+            answer.status,
+            code=told.code,
+            message=told.message,
+            details=told.details or (),
+            headers=answer.headers,
+            now=self._clock(),
         )

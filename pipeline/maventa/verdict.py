@@ -5,7 +5,7 @@ is in doubt.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -47,12 +47,15 @@ _TOKEN = frozenset({Phase.TOKEN})
 _ALL = frozenset(Phase)
 
 COMPANY_TEXTS: Final = re.compile(
-    r"DAILY INVOICE LIMIT|VENDOR API KEY DISABLED|COMPANY ACCOUNT IS LOCKED|USER NOT ACTIVATED|USER NOT FOUND"
-    r"|USER HAS NO RIGHTS TO COMPANY|USER BELONGS TO MULTIPLE COMPANIES|COMPANY NOT FOUND"
-    r"|COMPANY HAS NOT COMPLETED FIRST TIME WIZARD",
-    re.IGNORECASE,
+    r"\s*(ERROR: )?("
+    r"(USER|VENDOR API KEY|GLOBAL) DAILY INVOICE LIMIT \(@?[0-9]+\) REACHED"
+    r"|VENDOR API KEY DISABLED|USER NOT ACTIVATED|USER NOT FOUND|USER HAS NO RIGHTS TO COMPANY"
+    r"|USER BELONGS TO MULTIPLE COMPANIES, NO COMPANY ID GIVEN|COMPANY NOT FOUND|COMPANY ACCOUNT IS LOCKED"
+    r"|COMPANY HAS NOT COMPLETED FIRST TIME WIZARD"
+    r")\s*\Z"
 )
-"""Texts about the company, whatever the status. Source: contract section 7 (the older interface's error values)."""
+"""Texts about the company, whatever the status; only as the whole message, since "Recipient company not found" is about
+one invoice. Source: contract section 7 (the older interface's error values)."""
 
 _ANY_CODE: Final = re.compile(r"\S")
 """The operator itself spoke: each refusal of its own has a code (contract section 1), a gateway's page has none."""
@@ -70,7 +73,7 @@ class AnswerRow:
     code: re.Pattern[str] | None = None
     """Must be found in the operator's `code`, when given."""
     message: re.Pattern[str] | None = None
-    """Must be found in the operator's `message`, when given."""
+    """Must match the operator's `message` from its beginning, when given."""
 
     def matches(self, phase: Phase, status: int, code: str | None, message: str | None) -> bool:
         """Tell whether the row speaks about this answer."""
@@ -78,7 +81,7 @@ class AnswerRow:
             return False
         if self.code is not None and not self.code.search(code or ""):
             return False
-        return self.message is None or bool(self.message.search(message or ""))
+        return self.message is None or bool(self.message.match(message or ""))
 
 
 def _row(
@@ -168,6 +171,7 @@ def judge_answer(
     *,
     code: str | None = None,
     message: str | None = None,
+    details: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
     now: datetime,
     operator_status: str | None = None,
@@ -179,10 +183,14 @@ def judge_answer(
         kind=kind,
         http_status=status,
         error_code=one_line(code),
-        message=one_line(message) or reason,
+        message=one_line(_with_details(message or "", details)) or reason,
         retry_after_seconds=read_retry_after(headers or {}, now=now),
         operator_status=operator_status,
     )
+
+
+def _with_details(message: str, details: Sequence[str]) -> str:
+    return f"{message} ({', '.join(details)})" if details else message
 
 
 def judge_unreadable(phase: Phase, status: int, *, why: str) -> Outcome:

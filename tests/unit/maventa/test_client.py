@@ -280,3 +280,13 @@ def test_gateways_own_page_refuses_no_upload() -> None:
     operator.route("POST", "/v1/invoices", lambda _: httpx.Response(404, content=b"<html>maintenance</html>"))
 
     assert run_upload(operator, uuid4()).kind is OutcomeKind.IN_DOUBT
+
+
+def test_details_do_not_hide_a_legacy_text() -> None:
+    operator = FakeOperator()
+    body = {"code": "x", "message": "COMPANY ACCOUNT IS LOCKED", "details": ["since March"]}
+    operator.route("POST", "/v1/invoices", lambda _: answer(422, body))
+
+    outcome = run_upload(operator, uuid4())
+
+    assert (outcome.kind, outcome.message) == (OutcomeKind.UNAUTHORIZED, "COMPANY ACCOUNT IS LOCKED (since March)")

@@ -71,10 +71,17 @@ def simulator(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8099,
     faults: Annotated[str, typer.Option(help="A fault script: its name, or a file.")] = "calm",
     seed: Annotated[int, typer.Option(help="Same seed, same faults.")] = 1,
+    knob: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, for what the contract leaves open; repeatable.")
+    ] = None,
+    latency_ms: Annotated[int, typer.Option(min=0, help="Delay before each answer.")] = 0,
+    companies: Annotated[int, typer.Option(min=1, help="How many ready companies.")] = 2,
 ) -> None:
     """Run the operator's simulator until it is stopped; its first line on stdout is JSON with its URL."""
     # Replaces this process: nothing of the product imports the simulator, they share no line.
     command = [sys.executable, "-m", "simulator", "--port", str(port), "--faults", faults, "--seed", str(seed)]
+    command += ["--latency-ms", str(latency_ms), "--companies", str(companies)]
+    command += [word for each in knob or [] for word in ("--knob", each)]
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter and module
 
 

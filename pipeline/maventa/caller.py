@@ -64,6 +64,16 @@ class Caller:
             answer = await self._wire.ask(question, bearer=token.value)
         return self._judge(answer, phase=phase, success=success)
 
+    async def token(self, credentials: CompanyCredentials) -> AccessToken | Outcome:
+        """Return the token that the next question of the company would carry, or why there is none."""
+        return await self._tokens.token(credentials)
+
+    async def ask_with(
+        self, token: AccessToken, question: Question, *, phase: Phase, success: frozenset[int]
+    ) -> Answer | Outcome:
+        """Put one question with this very token and no other: what it proves may depend on the token's rights."""
+        return self._judge(await self._wire.ask(question, bearer=token.value), phase=phase, success=success)
+
     async def forget_token(self, credentials: CompanyCredentials) -> None:
         """Make the next question of a company fetch a new token, for the whole fleet."""
         token = await self._tokens.token(credentials)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from pipeline.domain.credentials import CompanyCredentials
+from pipeline.domain.credentials import AccessToken, CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.maventa.caller import Caller
 from pipeline.maventa.schemas import QUERY_ARRAY_SUFFIX, InvoiceAnswer, OAuthCurrent
@@ -101,33 +101,39 @@ class Prober:
 
     async def _look_closer(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
         # A list may lag, and an empty one also means "no access": only a single question with a proven token says no.
-        unproven = await self.doubt_token(credentials)
-        if unproven is not None:
-            return dict.fromkeys(uuids, Sighting(outcome=unproven))
+        token = await self.prove_token(credentials)
+        if isinstance(token, Outcome):
+            return dict.fromkeys(uuids, Sighting(outcome=token))
         places = asyncio.Semaphore(SINGLE_CONCURRENCY)
 
         async def look_at(uuid: UUID) -> Sighting:
             async with places:
-                return await self._look_at(credentials, uuid)
+                return await self._look_at(token, uuid)
 
         sightings = await asyncio.gather(*(look_at(uuid) for uuid in uuids))
         return dict(zip(uuids, sightings, strict=True))
 
-    async def doubt_token(self, credentials: CompanyCredentials) -> Outcome | None:
-        """Ask whose the token is and what it may do; None when it is this company's and may read its invoices."""
-        answer = await self._caller.ask(
-            credentials, Question(method="GET", path="/oauth2/current"), phase=Phase.PROBE, success=OK
+    async def prove_token(self, credentials: CompanyCredentials) -> AccessToken | Outcome:
+        """Ask whose the token is and what it may do; the token when it is this company's and may read its invoices.
+
+        Only questions with this very token are then proven: the next one may have fewer rights.
+        """
+        token = await self._caller.token(credentials)
+        if isinstance(token, Outcome):
+            return token
+        answer = await self._caller.ask_with(
+            token, Question(method="GET", path="/oauth2/current"), phase=Phase.PROBE, success=OK
         )
         if isinstance(answer, Outcome):
             return answer
         current = answer.parse(CURRENT)
         if current is None:
             return judge_unreadable(Phase.PROBE, answer.status, why="the operator's word on the token cannot be read")
-        return _doubt_rights(current, credentials.company_id, answer.status)
+        return _doubt_rights(current, credentials.company_id, answer.status) or token
 
-    async def _look_at(self, credentials: CompanyCredentials, uuid: UUID) -> Sighting:
+    async def _look_at(self, token: AccessToken, uuid: UUID) -> Sighting:
         question = Question(method="GET", path=f"/v1/invoices/{uuid}")
-        answer = await self._caller.ask(credentials, question, phase=Phase.PROVEN_PROBE, success=OK)
+        answer = await self._caller.ask_with(token, question, phase=Phase.PROVEN_PROBE, success=OK)
         if isinstance(answer, Outcome):
             return Sighting(outcome=answer)
         row = answer.parse(INVOICE)

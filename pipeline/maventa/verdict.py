@@ -34,7 +34,7 @@ class Phase(StrEnum):
     PROBE = "probe"
     """Asking for an invoice by UUID with a token nobody has proven."""
     PROVEN_PROBE = "proven_probe"
-    """Asking for an invoice by UUID with a token just proven good for the company's invoices."""
+    """Asking for an invoice by UUID with the very token that was just proven good for the company's invoices."""
     READ = "read"
     """Any other question."""
 
@@ -44,6 +44,7 @@ _CHANGES = frozenset({Phase.UPLOAD, Phase.CHANGE})
 _PROBES = frozenset({Phase.PROBE, Phase.PROVEN_PROBE})
 _QUESTIONS = frozenset({*_PROBES, Phase.READ})
 _TOKEN = frozenset({Phase.TOKEN})
+_PROVEN = frozenset({Phase.PROVEN_PROBE})
 _ALL = frozenset(Phase)
 
 COMPANY_TEXTS: Final = re.compile(
@@ -107,6 +108,9 @@ ANSWERS: Final[tuple[AnswerRow, ...]] = (
     _row(_TOKEN, 403, K.UNAUTHORIZED, "the operator does not let these credentials in"),
     _row(_TOKEN, 422, K.UNAUTHORIZED, "the operator cannot use these credentials"),
     _row(_TOKEN, (100, 599), K.UNAVAILABLE, "no token came"),
+    # The token was good a moment ago, so it has ended meanwhile; the next probe proves another one.
+    _row(_PROVEN, 401, K.IN_DOUBT, "the proven token is no longer taken"),
+    _row(_PROVEN, 403, K.IN_DOUBT, "the proven token is no longer let in"),
     _row(_ALL, 401, K.UNAUTHORIZED, "the operator does not let this company in"),
     _row(_ALL, 403, K.UNAUTHORIZED, "the company lacks the right"),
     # These three say that nobody knows whether the request was worked on.
@@ -124,7 +128,7 @@ ANSWERS: Final[tuple[AnswerRow, ...]] = (
     _row(_CHANGES, (500, 599), K.IN_DOUBT, "the operator failed; it may have been created"),
     # Questions change nothing: a gateway without an operator behind it is an outage, not a doubt about the answer.
     _row(_PROBES, 200, K.ALREADY_THERE, "the operator holds it"),
-    _row(frozenset({Phase.PROVEN_PROBE}), 404, K.ABSENT, "the operator does not have it", code=_ANY_CODE),
+    _row(_PROVEN, 404, K.ABSENT, "the operator does not have it", code=_ANY_CODE),
     _row(_PROBES, 404, K.IN_DOUBT, "not found, which also means no access"),
     _row(_QUESTIONS, 502, K.UNAVAILABLE, "a gateway cannot reach the operator"),
     _row(_QUESTIONS, 504, K.UNAVAILABLE, "a gateway waited in vain for the operator"),

@@ -148,9 +148,9 @@ class MaventaClient(ReadingCalls):
     async def check_access(self, credentials: CompanyCredentials) -> Outcome | None:
         """Ask with a token fetched just now whether the company may send; None when it may."""
         await self._caller.forget_token(credentials)
-        proof = await self._prober.prove_token(credentials)
-        if isinstance(proof, Outcome):
-            return proof
+        doubt = await self._prober.doubt_access(credentials)
+        if doubt is not None:
+            return doubt
         told = await self.company_authorization(credentials)
         if isinstance(told, Outcome) or told.company_state != UNVERIFIED:
             # Without the right to read it (company:read) this question proves nothing either way.

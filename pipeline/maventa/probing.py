@@ -30,6 +30,7 @@ SENDING_SCOPES = frozenset({"eui", "invoice:send"})
 """Either shows the company's sent invoices; `eui` contains the other (contract section 1)."""
 
 OK = frozenset({200})
+_FORBIDDEN = frozenset({401, 403})
 
 INVOICES = TypeAdapter(tuple[InvoiceAnswer, ...])
 INVOICE = TypeAdapter(InvoiceAnswer)
@@ -122,14 +123,25 @@ class Prober:
         if isinstance(token, Outcome):
             return token
         answer = await self._caller.ask_with(
-            token, Question(method="GET", path="/oauth2/current"), phase=Phase.PROBE, success=OK
+            token, Question(method="GET", path="/oauth2/current"), phase=Phase.PROOF, success=OK
         )
         if isinstance(answer, Outcome):
             return answer
         current = answer.parse(CURRENT)
         if current is None:
-            return judge_unreadable(Phase.PROBE, answer.status, why="the operator's word on the token cannot be read")
+            return judge_unreadable(Phase.PROOF, answer.status, why="the operator's word on the token cannot be read")
         return _doubt_rights(current, credentials.company_id, answer.status) or token
+
+    async def doubt_access(self, credentials: CompanyCredentials) -> Outcome | None:
+        """Say why the company may not send, as far as its token tells; None when it may."""
+        proof = await self.prove_token(credentials)
+        if not isinstance(proof, Outcome):
+            return None
+        if proof.kind is not OutcomeKind.IN_DOUBT or proof.http_status not in _FORBIDDEN:
+            return proof
+        # A narrow token may not ask about itself; what it was granted for then speaks for it.
+        token = await self._caller.token(credentials)
+        return token if isinstance(token, Outcome) else _doubt_scopes(token.scope.split(), proof.http_status)
 
     async def _look_at(self, token: AccessToken, uuid: UUID) -> Sighting:
         question = Question(method="GET", path=f"/v1/invoices/{uuid}")
@@ -155,7 +167,11 @@ def _doubt_rights(current: OAuthCurrent, company_id: UUID, status: int) -> Outco
             error_code="other_company",
             message="the token belongs to another company than the invoice; check the company's keys",
         )
-    if SENDING_SCOPES.isdisjoint(current.scopes or ()):
+    return _doubt_scopes(current.scopes or (), status)
+
+
+def _doubt_scopes(scopes: Sequence[str], status: int | None) -> Outcome | None:
+    if SENDING_SCOPES.isdisjoint(scopes):
         return Outcome(
             kind=OutcomeKind.UNAUTHORIZED,
             http_status=status,

@@ -35,6 +35,8 @@ class Phase(StrEnum):
     """Asking for an invoice by UUID with a token nobody has proven."""
     PROVEN_PROBE = "proven_probe"
     """Asking for an invoice by UUID with the very token that was just proven good for the company's invoices."""
+    PROOF = "proof"
+    """Asking whose a token is and what it may do."""
     READ = "read"
     """Any other question."""
 
@@ -42,9 +44,10 @@ class Phase(StrEnum):
 _UPLOAD = frozenset({Phase.UPLOAD})
 _CHANGES = frozenset({Phase.UPLOAD, Phase.CHANGE})
 _PROBES = frozenset({Phase.PROBE, Phase.PROVEN_PROBE})
-_QUESTIONS = frozenset({*_PROBES, Phase.READ})
+_QUESTIONS = frozenset({*_PROBES, Phase.PROOF, Phase.READ})
 _TOKEN = frozenset({Phase.TOKEN})
 _PROVEN = frozenset({Phase.PROVEN_PROBE})
+_PROOF = frozenset({Phase.PROOF})
 _ALL = frozenset(Phase)
 
 COMPANY_TEXTS: Final = re.compile(
@@ -111,6 +114,9 @@ ANSWERS: Final[tuple[AnswerRow, ...]] = (
     # The token was good a moment ago, so it has ended meanwhile; the next probe proves another one.
     _row(_PROVEN, 401, K.IN_DOUBT, "the proven token is no longer taken"),
     _row(_PROVEN, 403, K.IN_DOUBT, "the proven token is no longer let in"),
+    # The question takes the scope `global` (swagger.json), which a company may do without and send all the same.
+    _row(_PROOF, 401, K.IN_DOUBT, "the token may not be asked what it may do"),
+    _row(_PROOF, 403, K.IN_DOUBT, "the token may not be asked what it may do"),
     _row(_ALL, 401, K.UNAUTHORIZED, "the operator does not let this company in"),
     _row(_ALL, 403, K.UNAUTHORIZED, "the company lacks the right"),
     # These three say that nobody knows whether the request was worked on.

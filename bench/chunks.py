@@ -72,6 +72,7 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-m", "simulator.samples", "--count", str(count), "--seed", "1", "--to", str(made)],
             check=True,
+            stdout=subprocess.DEVNULL,
         )
         first = next(made.iterdir())
         one = seconds_until_accepted(folder, first, chunk=1, count=count)

@@ -139,7 +139,7 @@ class MaventaClient(ReadingCalls):
         """Read sent invoices by UUID, 100 a call; those the operator does not show are left out."""
         found: dict[UUID, InvoiceAnswer] = {}
         for first in range(0, len(uuids), IDS_LIMIT):
-            part = await self._prober.list_by_id(credentials, uuids[first : first + IDS_LIMIT])
+            part = await self._prober.read(credentials, uuids[first : first + IDS_LIMIT])
             if isinstance(part, Outcome):
                 return part
             found |= part

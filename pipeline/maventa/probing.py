@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 from pipeline.domain.credentials import AccessToken, CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.maventa.caller import Caller
-from pipeline.maventa.schemas import QUERY_ARRAY_SUFFIX, InvoiceAnswer, OAuthCurrent
-from pipeline.maventa.verdict import Phase, judge_answer, judge_unreadable
+from pipeline.maventa.schemas import QUERY_ARRAY_SUFFIX, InvoiceAnswer, Lenient, OAuthCurrent
+from pipeline.maventa.verdict import UNREADABLE, Phase, judge_answer, judge_unreadable
 from pipeline.maventa.wire import Question
 
 IDS_LIMIT = 100
@@ -29,10 +29,15 @@ SINGLE_CONCURRENCY = 10
 SENDING_SCOPES = frozenset({"eui", "invoice:send"})
 """Either shows the company's sent invoices; `eui` contains the other (contract section 1)."""
 
+OUTAGE_SINGLES = 5
+"""So many invoices that cannot be read even alone, and none that can, are an outage, not a matter of invoices."""
+
 OK = frozenset({200})
+CLIENT_ERRORS = range(400, 500)
 _FORBIDDEN = frozenset({401, 403})
 
-INVOICES = TypeAdapter(tuple[InvoiceAnswer, ...])
+INVOICES = TypeAdapter(tuple[Lenient[InvoiceAnswer], ...])
+"""A row that cannot be read is None, so that it hides no other."""
 INVOICE = TypeAdapter(InvoiceAnswer)
 CURRENT = TypeAdapter(OAuthCurrent)
 
@@ -73,19 +78,41 @@ class Prober:
 
     async def look(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
         """Tell for each UUID whether the operator holds it. At most 100 UUIDs."""
-        found = await self.list_by_id(credentials, uuids)
+        found = await self._list_by_id(credentials, uuids)
         if isinstance(found, Outcome):
-            return dict.fromkeys(uuids, Sighting(outcome=found))
+            if not _is_about_the_list(found):
+                return dict.fromkeys(uuids, Sighting(outcome=found))
+            found = {}
         seen = {uuid: self._seen(found[uuid]) for uuid in uuids if uuid in found}
         missing = [uuid for uuid in uuids if uuid not in found]
         if not missing:
             return seen
         return seen | await self._look_closer(credentials, missing)
 
-    async def list_by_id(
+    async def read(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, InvoiceAnswer] | Outcome:
+        """Read up to 100 sent invoices; those the operator does not show, or not readably, are left out.
+
+        A list that cannot be had is asked for in halves, so that one invoice hides no other.
+        """
+        found: dict[UUID, InvoiceAnswer] = {}
+        lost: list[Outcome] = []
+        parts, has_read = [uuids], False
+        while parts and (has_read or len(lost) < OUTAGE_SINGLES):
+            part = parts.pop()
+            answer = await self._list_by_id(credentials, part)
+            if not isinstance(answer, Outcome):
+                found, has_read = found | answer, True
+            elif not _is_about_the_list(answer):
+                return answer
+            elif len(part) > 1:
+                parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+            else:
+                lost.append(answer)
+        return found if has_read else lost[-1]
+
+    async def _list_by_id(
         self, credentials: CompanyCredentials, uuids: Sequence[UUID]
     ) -> dict[UUID, InvoiceAnswer] | Outcome:
-        """Read up to 100 sent invoices in one call; those the list does not show are left out."""
         if len(uuids) > IDS_LIMIT:
             raise ValueError(f"at most {IDS_LIMIT} ids a call, not {len(uuids)}")
         if not uuids:
@@ -94,10 +121,10 @@ class Prober:
         if isinstance(answer, Outcome):
             return answer
         rows = answer.parse(INVOICES)
-        if rows is None:
+        by_id = {read_uuid(row.id): row for row in rows or () if row is not None}
+        if rows is None or (rows and not by_id):
             return judge_unreadable(Phase.PROBE, answer.status, why="the operator's list cannot be read")
         wanted = set(uuids)
-        by_id = {read_uuid(row.id): row for row in rows}
         return {uuid: row for uuid, row in by_id.items() if uuid in wanted}
 
     async def _look_closer(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting]:
@@ -157,6 +184,13 @@ class Prober:
     def _seen(self, row: InvoiceAnswer) -> Sighting:
         outcome = judge_answer(Phase.PROBE, HTTPStatus.OK, now=self._clock(), operator_status=row.status)
         return Sighting(outcome=outcome, number=row.number, gross_total=row.sum_tax, created_at=row.created_at)
+
+
+def _is_about_the_list(outcome: Outcome) -> bool:
+    # Unreadable, or refused as it was asked (too long an address, an odd id): smaller questions may do better.
+    # Whoever is not let in, or is to slow down, has another kind of outcome.
+    refused = outcome.http_status in CLIENT_ERRORS
+    return outcome.kind is OutcomeKind.IN_DOUBT and (refused or outcome.error_code == UNREADABLE)
 
 
 def _doubt_rights(current: OAuthCurrent, company_id: UUID, status: int) -> Outcome | None:

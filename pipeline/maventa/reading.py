@@ -99,7 +99,8 @@ class ReadingCalls:
         rows = answer.parse(INVOICES)
         if rows is None:
             return judge_unreadable(Phase.READ, answer.status, why="the operator's list cannot be read")
-        return Page(invoices=rows, next_page=_next_page(answer, page=page, full=len(rows) >= per_page))
+        readable = tuple(row for row in rows if row is not None)
+        return Page(invoices=readable, next_page=_next_page(answer, page=page, full=len(rows) >= per_page))
 
     async def show(self, credentials: CompanyCredentials, uuid: UUID) -> InvoiceAnswer | Outcome:
         """Read one invoice."""

@@ -18,6 +18,9 @@ from pipeline.maventa.failure import NOT_SENT, TransportFailureKind
 MESSAGE_LIMIT = 500
 """Characters of the operator's message we keep; the column and the screen hold as many."""
 
+UNREADABLE = "unreadable_answer"
+"""Our code for an answer that promised success and cannot be used."""
+
 RETRY_AFTER_LIMIT_SECONDS = 24 * 3600.0
 """A longer Retry-After is cut to this: the operator gives no bound, and a clock gone wrong must not stop a company."""
 
@@ -206,7 +209,7 @@ def _with_details(message: str, details: Sequence[str]) -> str:
 def judge_unreadable(phase: Phase, status: int, *, why: str) -> Outcome:
     """Say what an answer proves that promised success but cannot be used."""
     kind = K.UNAVAILABLE if phase is Phase.TOKEN else K.IN_DOUBT
-    return Outcome(kind=kind, http_status=status, error_code="unreadable_answer", message=one_line(why))
+    return Outcome(kind=kind, http_status=status, error_code=UNREADABLE, message=one_line(why))
 
 
 def judge_failure(phase: Phase, failure: TransportFailureKind) -> Outcome:

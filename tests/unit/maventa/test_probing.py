@@ -1,13 +1,14 @@
 """When a probe believes that the operator does not have an invoice, and when it goes on asking."""
 
 import asyncio
+import json
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from pipeline.domain.outcome import Outcome, OutcomeKind
-from tests.unit.maventa.fake_operator import COMPANY, CREDENTIALS, FakeOperator, answer, refusal
+from tests.unit.maventa.fake_operator import COMPANY, CREDENTIALS, FakeOperator, answer, refusal, told
 
 
 def run_probe(operator: FakeOperator, uuids: list[UUID]) -> dict[UUID, Outcome]:
@@ -52,3 +53,104 @@ def test_refresh_in_the_middle_of_a_probe_changes_no_token() -> None:
 
     (proof,), (single,) = operator.asked("GET", "/oauth2/current"), operator.asked("GET", f"/v1/invoices/{uuid}")
     assert bearer(single) == bearer(proof)
+
+
+LATIN = "Käyttötili"
+
+
+def latin_list(*rows: dict[str, object]) -> httpx.Response:
+    return httpx.Response(200, content=json.dumps(rows, ensure_ascii=False).encode("iso-8859-15"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda uuid: {**told(uuid), "id": None},
+        lambda uuid: {**told(uuid), "id": {"uuid": str(uuid)}},
+        lambda _: {"status": "PENDING"},
+        lambda _: None,
+        lambda _: "?",
+        lambda _: ["?"],
+    ],
+    ids=["id null", "id object", "no id", "null", "text", "list"],
+)
+def test_unreadable_row_hides_no_other(odd: object) -> None:
+    operator, good, bad = FakeOperator(), uuid4(), uuid4()
+    operator.route("GET", "/v1/invoices", lambda _: answer(200, [odd(bad), told(good, status="DELIVERED")]))
+    operator.route("GET", f"/v1/invoices/{bad}", lambda _: answer(200, told(bad)))
+
+    outcomes = run_probe(operator, [good, bad])
+
+    assert {outcome.kind for outcome in outcomes.values()} == {OutcomeKind.ALREADY_THERE}
+    assert outcomes[good].operator_status == "DELIVERED"
+    assert operator.asked("GET", f"/v1/invoices/{good}") == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        lambda good, bad: latin_list(told(good, number="7"), told(bad, comment=LATIN)),
+        lambda good, bad: answer(200, [told(good, number="7"), told(bad, comment="\ud83d")]),
+    ],
+    ids=["not utf-8", "half a character"],
+)
+def test_odd_characters_hide_no_invoice(page: object) -> None:
+    operator, good, bad = FakeOperator(), uuid4(), uuid4()
+    operator.route("GET", "/v1/invoices", lambda _: page(good, bad))
+
+    outcomes = run_probe(operator, [good, bad])
+
+    assert {outcome.kind for outcome in outcomes.values()} == {OutcomeKind.ALREADY_THERE}
+    assert (outcomes[good].operator_number, str(outcomes[good].operator_total)) == ("7", "12.4")
+    assert len(operator.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        lambda _: httpx.Response(414),
+        lambda _: refusal(400, "invalid_parameters"),
+        lambda _: httpx.Response(200, content=b"<html>"),
+        lambda _: answer(200, {"invoices": []}),
+    ],
+    ids=["414", "400", "html", "object"],
+)
+def test_list_that_cannot_be_had_leads_to_single_questions(listing: object) -> None:
+    operator, there, gone = FakeOperator(), uuid4(), uuid4()
+    operator.route("GET", "/v1/invoices", listing)
+    operator.route("GET", f"/v1/invoices/{there}", lambda _: answer(200, told(there)))
+
+    outcomes = run_probe(operator, [there, gone])
+
+    assert (outcomes[there].kind, outcomes[gone].kind) == (OutcomeKind.ALREADY_THERE, OutcomeKind.ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("listing", "kind"),
+    [
+        (lambda _: refusal(401, "auth_unauthorized"), OutcomeKind.UNAUTHORIZED),
+        (lambda _: refusal(403, "forbidden"), OutcomeKind.UNAUTHORIZED),
+        (lambda _: refusal(429, "slow"), OutcomeKind.THROTTLED),
+        (lambda _: refusal(400, "x", "COMPANY ACCOUNT IS LOCKED"), OutcomeKind.UNAUTHORIZED),
+        (lambda _: refusal(500, "x"), OutcomeKind.IN_DOUBT),
+        (lambda _: refusal(503, "x"), OutcomeKind.UNAVAILABLE),
+    ],
+    ids=["401", "403", "429", "locked", "500", "503"],
+)
+def test_list_not_given_to_us_leads_to_no_more_questions(listing: object, kind: OutcomeKind) -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("GET", "/v1/invoices", listing)
+
+    assert run_probe(operator, [uuid])[uuid].kind is kind
+    assert operator.asked("GET", "/oauth2/current") == []
+
+
+def test_page_in_place_of_every_answer_costs_two_questions() -> None:
+    operator, uuids = FakeOperator(), [uuid4() for _ in range(100)]
+    for path in ("/v1/invoices", "/oauth2/current"):
+        operator.route("GET", path, lambda _: httpx.Response(200, content=b"<html>maintenance</html>"))
+
+    outcomes = run_probe(operator, uuids)
+
+    assert {outcome.kind for outcome in outcomes.values()} == {OutcomeKind.IN_DOUBT}
+    assert len(operator.requests) == 1 + 2

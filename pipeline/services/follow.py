@@ -28,6 +28,9 @@ CALLS_AT_ONCE = 20
 LOOK_LEASE_SECONDS = 120.0
 STATES = {"DELIVERED": State.DELIVERED, "FAILED": State.FAILED}
 
+UNKNOWN = "the operator does not show it although it accepted it; asking again"
+QUESTIONS_AT_ONCE = 10
+
 log = logging.getLogger(__name__)
 
 
@@ -65,19 +68,35 @@ class Follower:
     async def _ask(self, company_id: UUID, looks: Sequence[Look]) -> Counter[str]:
         credentials = await asyncio.to_thread(self._credentials, company_id)
         answer = await self._operator.statuses(credentials, [look.id for look in looks])
-        return await asyncio.to_thread(self._record, company_id, looks, answer)
+        causes = {} if isinstance(answer, Outcome) else await self._ask_why(credentials, answer)
+        return await asyncio.to_thread(self._record, company_id, looks, answer, causes)
+
+    async def _ask_why(self, credentials: CompanyCredentials, seen: Mapping[UUID, Sighting]) -> dict[UUID, str | None]:
+        # Actions are read only where they say something new: a failed invoice is looked at no more.
+        failed = [uuid for uuid, sighting in seen.items() if sighting.status == "FAILED"]
+        room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+
+        async def ask(uuid: UUID) -> str | None:
+            async with room:
+                return await self._operator.why_failed(credentials, uuid)
+
+        return dict(zip(failed, await asyncio.gather(*map(ask, failed)), strict=True))
 
     def _credentials(self, company_id: UUID) -> CompanyCredentials:
         with self._database.transaction() as session:
             return companies.read_credentials(session, company_id, vault=self._vault)
 
     def _record(
-        self, company_id: UUID, looks: Sequence[Look], answer: Mapping[UUID, Sighting] | Outcome
+        self,
+        company_id: UUID,
+        looks: Sequence[Look],
+        answer: Mapping[UUID, Sighting] | Outcome,
+        causes: Mapping[UUID, str | None],
     ) -> Counter[str]:
         now = self._clock()
         if isinstance(answer, Outcome):
             return self._put_off(company_id, looks, answer, now=now)
-        learned = [self._learn(look, answer.get(look.id), now=now) for look in looks]
+        learned = [self._learn(look, answer.get(look.id), causes.get(look.id), now=now) for look in looks]
         with self._database.transaction() as session:
             following.record_learned(session, learned, now=now)
         return Counter(each.target.value for each in learned)
@@ -95,18 +114,21 @@ class Follower:
         log.info("look failed", extra={"event": "look_failed", "company": str(company_id), "kind": failure.kind.value})
         return Counter({failure.kind.value: len(looks)})
 
-    def _learn(self, look: Look, sighting: Sighting | None, *, now: datetime) -> Learned:
+    def _learn(self, look: Look, sighting: Sighting | None, cause: str | None, *, now: datetime) -> Learned:
         status = sighting.status if sighting else None
         target = STATES.get(status or "", look.state)
         if look.state is State.DELIVERED and target is not State.FAILED:
             target = State.DELIVERED
+        said = f"the operator says {status}"
+        reason = (f"{said}: {cause}" if cause else said) if target is not look.state else None
         if sighting is None:
+            reason = UNKNOWN
             log.error("operator does not know it", extra={"event": "accepted_unknown", "invoice": str(look.id)})
         return Learned(
             look=look,
             target=target,
             operator_status=status,
-            reason=f"the operator says {status}" if target is not look.state else None,
+            reason=reason,
             look_at=self._next_look(look, target, now=now),
         )
 

@@ -13,6 +13,7 @@ from pipeline.maventa.schemas import UploadOptions
 from pipeline.services.ports import Sighting
 
 STATUS_LIMIT = 40
+CAUSE_LIMIT = 500
 
 
 class MaventaOperator:
@@ -58,6 +59,14 @@ class MaventaOperator:
             )
             for uuid, invoice in answer.items()
         }
+
+    async def why_failed(self, credentials: CompanyCredentials, uuid: UUID) -> str | None:
+        """See Operator.why_failed. Source: contract section 3, the message of the last ERROR action."""
+        answer = await self._client.actions(credentials, uuid, types=("ERROR",))
+        if isinstance(answer, Outcome):
+            return None
+        messages = [action.message for action in answer if action.type == "ERROR" and action.message]
+        return clean_text(messages[-1], limit=CAUSE_LIMIT) if messages else None
 
     async def why_closed(self, credentials: CompanyCredentials) -> str | None:
         """See Operator.why_closed."""

@@ -55,6 +55,9 @@ class Operator(Protocol):
     async def statuses(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting] | Outcome:
         """Ask for the status of up to 100 invoices; an outcome when the question itself failed."""
 
+    async def why_failed(self, credentials: CompanyCredentials, uuid: UUID) -> str | None:
+        """Read why the operator could not deliver an invoice, in its words; None when it does not say."""
+
     async def why_closed(self, credentials: CompanyCredentials) -> str | None:
         """Ask with a fresh token whether the company may send; None when it may, else the cause in words."""
 

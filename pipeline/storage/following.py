@@ -29,8 +29,16 @@ LEARN = text("""
     SELECT id, :now, 'operator_status', :source, :target, :cause FROM moved RETURNING invoice_id
 """)
 LOOK_LATER = text("""
-    UPDATE invoice SET look_at = :look_at, looks = :looks, operator_status = coalesce(:status, operator_status)
-    WHERE id = :id AND state = :source
+    WITH before AS (
+        SELECT id, reason FROM invoice WHERE id = :id AND state = :source FOR UPDATE
+    ), looked AS (
+        UPDATE invoice SET look_at = :look_at, looks = :looks, operator_status = coalesce(:status, operator_status),
+            reason = coalesce(CAST(:reason AS text), before.reason)
+        FROM before WHERE invoice.id = before.id
+    )
+    INSERT INTO event (invoice_id, at, kind, source, target, cause)
+    SELECT id, :now, 'look', :source, :source, :reason FROM before
+    WHERE CAST(:reason AS text) IS NOT NULL AND reason IS DISTINCT FROM CAST(:reason AS text)
 """)
 
 
@@ -48,7 +56,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """What a look told: a new state with its cause, or nothing new (`target` equals the state)."""
+    """What a look told: a new state with its cause, or none (`target` equals the state); a reason then is a finding."""
 
     look: Look
     target: State

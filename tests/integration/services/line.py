@@ -54,6 +54,7 @@ class FakeOperator:
     every_upload: Outcome | None = None
     statuses_of: dict[UUID, str] = field(default_factory=dict)
     status_failure: Outcome | Exception | None = None
+    causes: dict[UUID, str] = field(default_factory=dict)
     closed: dict[UUID, str] = field(default_factory=dict)
 
     async def upload(self, credentials, *, uuid, content, **_):
@@ -93,6 +94,9 @@ class FakeOperator:
             for uuid in uuids
             if uuid in self.statuses_of
         }
+
+    async def why_failed(self, credentials, uuid):
+        return self.causes.get(uuid)
 
     async def why_closed(self, credentials):
         return self.closed.get(credentials.company_id)

@@ -53,6 +53,25 @@ def test_the_end_is_marked_with_its_cause(line, accepted, status, state):
     )
 
 
+def test_a_failure_is_told_in_the_operators_words(line, accepted):
+    line.operator.causes[accepted] = "Print service is not enabled"
+
+    say(line, accepted, "FAILED")
+
+    cause = "the operator says FAILED: Print service is not enabled"
+    assert (line.row(accepted).reason, line.events(accepted)[-1].cause) == (cause, cause)
+
+
+def test_an_invoice_the_operator_does_not_know_says_so_once(line, accepted):
+    for _ in range(3):
+        line.clock.now = line.row(accepted).look_at
+        line.follow()
+
+    told = [event for event in line.events(accepted) if event.kind == "look"]
+    assert [event.cause for event in told] == [line.row(accepted).reason]
+    assert "does not show it" in told[0].cause
+
+
 def test_delivered_can_fail_days_later(line, accepted):
     say(line, accepted, "DELIVERED")
     for _ in range(12):

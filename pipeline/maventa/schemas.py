@@ -157,7 +157,10 @@ def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> An
 def _in_utc(value: datetime | None) -> datetime | None:
     if value is None:
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 Lenient = Annotated[T | None, WrapValidator(_none_if_unreadable)]

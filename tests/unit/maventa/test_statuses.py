@@ -97,3 +97,13 @@ def test_list_not_given_to_us_is_not_asked_in_halves(status: int, kind: OutcomeK
     assert isinstance(found, Outcome)
     assert found.kind is kind
     assert calls(operator) <= 2
+
+
+def test_instant_outside_the_calendar_hides_nothing() -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    listing(operator, lambda _: answer(200, [told(uuid, created_at="0001-01-01T00:00:00+14:00")]))
+
+    found = run_statuses(operator, [uuid])
+
+    assert isinstance(found, dict)
+    assert found[uuid].created_at is None

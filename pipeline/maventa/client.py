@@ -6,7 +6,7 @@ Knows nothing of states, storage or what to do next.
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random, SystemRandom
 from typing import Self
 from uuid import UUID
@@ -21,7 +21,7 @@ from pipeline.maventa.environment import OperatorHosts
 from pipeline.maventa.multipart import encode_upload
 from pipeline.maventa.probing import IDS_LIMIT, Prober, Sighting, read_uuid
 from pipeline.maventa.reading import ReadingCalls
-from pipeline.maventa.schemas import InvoiceAnswer, Lenient, UploadOptions
+from pipeline.maventa.schemas import Instant, InvoiceAnswer, Lenient, UploadOptions
 from pipeline.maventa.transport import FastTransport, Timeouts
 from pipeline.maventa.verdict import Phase, judge_answer, judge_unreadable
 from pipeline.maventa.wire import Question, Wire
@@ -38,7 +38,11 @@ class _Created(BaseModel):
 
     id: str
     status: Lenient[str] = None
+    created_at: Instant = None
 
+
+ECHO_AGE = timedelta(days=1)
+"""An invoice this much older than our clock was not created by this upload; less may be a matter of clocks."""
 
 _CREATED_SHAPE = TypeAdapter(_Created)
 
@@ -116,7 +120,10 @@ class MaventaClient(ReadingCalls):
             return judge_unreadable(Phase.UPLOAD, answer.status, why="created, but the answer cannot be read")
         if read_uuid(created.id) != uuid:
             return judge_unreadable(Phase.UPLOAD, answer.status, why="created, but under another UUID than ours")
-        return judge_answer(Phase.UPLOAD, answer.status, now=self._clock(), operator_status=created.status)
+        now = self._clock()
+        return judge_answer(
+            Phase.UPLOAD, answer.status, message=_note_echo(created, now=now), now=now, operator_status=created.status
+        )
 
     async def probe(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Outcome]:
         """Tell for each UUID whether the operator holds it. ABSENT only with a token proven good.
@@ -161,6 +168,13 @@ class MaventaClient(ReadingCalls):
     async def operator_token(self, credentials: OperatorCredentials) -> AccessToken | Outcome:
         """Fetch a token with operator credentials; no operator scope covers invoices."""
         return await self._caller.operator_token(credentials)
+
+
+def _note_echo(created: _Created, *, now: datetime) -> str | None:
+    # What a used UUID is answered with is documented nowhere; one way is 201 with the invoice that is there.
+    if created.created_at is None or now - created.created_at <= ECHO_AGE:
+        return None
+    return f"the operator answered with an invoice created at {created.created_at.isoformat(timespec='seconds')}"
 
 
 def _make_boundary() -> str:

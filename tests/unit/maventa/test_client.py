@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -283,3 +284,31 @@ def test_details_do_not_hide_a_legacy_text() -> None:
     outcome = run_upload(operator, uuid4())
 
     assert (outcome.kind, outcome.message) == (OutcomeKind.UNAUTHORIZED, "COMPANY ACCOUNT IS LOCKED (since March)")
+
+
+@pytest.mark.parametrize(
+    ("age_days", "message"),
+    [
+        (2, "the operator answered with an invoice created at 2026-02-27T12:00:00+00:00"),
+        (0.5, "created"),
+        (-0.5, "created"),
+        (None, "created"),
+    ],
+    ids=["old", "of today", "clock ahead", "not told"],
+)
+def test_answer_with_an_older_invoice_is_noted(age_days: float | None, message: str) -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    created = None if age_days is None else (operator.clock() - timedelta(days=age_days)).isoformat()
+    operator.route("POST", "/v1/invoices", lambda _: answer(201, told(uuid, created_at=created)))
+
+    outcome = run_upload(operator, uuid)
+
+    assert (outcome.kind, outcome.message) == (OutcomeKind.ACCEPTED, message)
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "soon", 7e300])
+def test_odd_instant_in_the_answer_does_not_hide_the_creation(at: object) -> None:
+    operator, uuid = FakeOperator(), uuid4()
+    operator.route("POST", "/v1/invoices", lambda _: answer(201, told(uuid, created_at=at)))
+
+    assert run_upload(operator, uuid).kind is OutcomeKind.ACCEPTED

@@ -9,7 +9,7 @@ import pytest
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.schemas import UploadOptions
-from tests.unit.maventa.fake_operator import COMPANY, CREDENTIALS, FakeOperator, answer, refusal, told
+from tests.unit.maventa.fake_operator import CREDENTIALS, FakeOperator, answer, refusal, told
 
 CONTENT = '<?xml version="1.0" encoding="ISO-8859-15"?><Finvoice>Åäö €</Finvoice>'.encode("iso-8859-15")
 
@@ -29,14 +29,6 @@ def run_upload(operator: FakeOperator, uuid: UUID, **options: object) -> Outcome
     async def run() -> Outcome:
         async with operator.client() as client:
             return await send(client, uuid, **options)
-
-    return asyncio.run(run())
-
-
-def run_probe(operator: FakeOperator, uuids: list[UUID]) -> dict[UUID, Outcome]:
-    async def run() -> dict[UUID, Outcome]:
-        async with operator.client() as client:
-            return await client.probe(CREDENTIALS, uuids)
 
     return asyncio.run(run())
 
@@ -168,105 +160,6 @@ def test_cookie_of_one_answer_never_travels_on() -> None:
     asyncio.run(run())
 
     assert all("cookie" not in request.headers for request in operator.requests)
-
-
-def test_probe_asks_for_sent_invoices_by_id() -> None:
-    operator, uuid = FakeOperator(), uuid4()
-    operator.route("GET", "/v1/invoices", lambda _: answer(200, [told(uuid, status="FAILED", number="7")]))
-
-    outcomes = run_probe(operator, [uuid])
-
-    (request,) = operator.asked("GET", "/v1/invoices")
-    assert request.url.params.multi_items() == [("ids[]", str(uuid)), ("direction", "SENT"), ("per_page", "100")]
-    assert outcomes[uuid].kind is OutcomeKind.ALREADY_THERE
-    assert outcomes[uuid].operator_status == "FAILED"
-
-
-def test_absence_needs_a_proven_token_and_a_single_question() -> None:
-    operator, there, lagging, gone = FakeOperator(), uuid4(), uuid4(), uuid4()
-    operator.route("GET", "/v1/invoices", lambda _: answer(200, [told(there)]))
-    operator.route("GET", f"/v1/invoices/{lagging}", lambda _: answer(200, told(lagging)))
-
-    outcomes = run_probe(operator, [there, lagging, gone])
-
-    assert {uuid: outcome.kind for uuid, outcome in outcomes.items()} == {
-        there: OutcomeKind.ALREADY_THERE,
-        lagging: OutcomeKind.ALREADY_THERE,
-        gone: OutcomeKind.ABSENT,
-    }
-    assert operator.asked("GET", f"/v1/invoices/{there}") == []
-
-
-@pytest.mark.parametrize(
-    "current",
-    [
-        lambda _: answer(200, {"company": {"id": str(uuid4())}, "scopes": ["eui"]}),
-        lambda _: answer(200, {"company": {"id": str(COMPANY)}, "scopes": ["company:read", "lookup"]}),
-        lambda _: answer(200, {"company": {"id": str(COMPANY)}}),
-        lambda _: answer(200, "?"),
-        lambda _: refusal(401),
-        lambda _: refusal(404, "not_found"),
-        lambda _: refusal(500),
-        lambda _: refusal(503),
-    ],
-    ids=["other company", "no scope", "no scopes", "unreadable", "401", "404", "500", "503"],
-)
-def test_unproven_token_never_proves_absence(current: object) -> None:
-    operator, uuid = FakeOperator(), uuid4()
-    operator.route("GET", "/v1/invoices", lambda _: answer(200, []))
-    operator.route("GET", "/oauth2/current", current)
-
-    outcome = run_probe(operator, [uuid])[uuid]
-
-    assert outcome.kind in {OutcomeKind.UNAUTHORIZED, OutcomeKind.IN_DOUBT, OutcomeKind.UNAVAILABLE}
-
-
-@pytest.mark.parametrize("single", [500, 502, 400, 410, 204, 302])
-def test_single_question_without_a_clear_no_is_not_absence(single: int) -> None:
-    operator, uuid = FakeOperator(), uuid4()
-    operator.route("GET", "/v1/invoices", lambda _: answer(200, []))
-    operator.route("GET", f"/v1/invoices/{uuid}", lambda _: refusal(single, "x"))
-
-    assert run_probe(operator, [uuid])[uuid].kind in {OutcomeKind.IN_DOUBT, OutcomeKind.UNAVAILABLE}
-
-
-def test_gateways_own_404_is_not_absence() -> None:
-    operator, uuid = FakeOperator(), uuid4()
-    operator.route("GET", "/v1/invoices", lambda _: answer(200, []))
-    operator.route("GET", f"/v1/invoices/{uuid}", lambda _: httpx.Response(404, content=b"<html>nginx</html>"))
-
-    assert run_probe(operator, [uuid])[uuid].kind is OutcomeKind.IN_DOUBT
-
-
-def test_probe_takes_a_hundred_and_no_more() -> None:
-    with pytest.raises(ValueError, match="100"):
-        run_probe(FakeOperator(), [uuid4() for _ in range(101)])
-
-
-def test_probe_of_nothing_asks_nothing() -> None:
-    operator = FakeOperator()
-
-    assert run_probe(operator, []) == {}
-    assert operator.requests == []
-
-
-def test_statuses_are_read_a_hundred_a_call() -> None:
-    operator, uuids = FakeOperator(), [uuid4() for _ in range(150)]
-
-    def listing(request: httpx.Request) -> httpx.Response:
-        return answer(200, [told(UUID(text)) for text in request.url.params.get_list("ids[]")])
-
-    operator.route("GET", "/v1/invoices", listing)
-
-    async def run() -> object:
-        async with operator.client() as client:
-            return await client.statuses(CREDENTIALS, uuids)
-
-    found = asyncio.run(run())
-
-    assert isinstance(found, dict)
-    assert set(found) == set(uuids)
-    assert [len(r.url.params.get_list("ids[]")) for r in operator.asked("GET", "/v1/invoices")] == [100, 50]
 
 
 def test_gateways_own_page_refuses_no_upload() -> None:

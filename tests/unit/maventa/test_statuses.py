@@ -37,6 +37,21 @@ def all_of(ids: list[UUID]) -> httpx.Response:
     return answer(200, [told(uuid, status="DELIVERED") for uuid in ids])
 
 
+def test_statuses_are_read_a_hundred_a_call() -> None:
+    operator, uuids = FakeOperator(), [uuid4() for _ in range(150)]
+
+    def listing(request: httpx.Request) -> httpx.Response:
+        return answer(200, [told(UUID(text)) for text in request.url.params.get_list("ids[]")])
+
+    operator.route("GET", "/v1/invoices", listing)
+
+    found = run_statuses(operator, uuids)
+
+    assert isinstance(found, dict)
+    assert set(found) == set(uuids)
+    assert [len(r.url.params.get_list("ids[]")) for r in operator.asked("GET", "/v1/invoices")] == [100, 50]
+
+
 @pytest.mark.parametrize("position", [0, 1, 50, 98, 99])
 @pytest.mark.parametrize("status", [200, 400], ids=["unreadable", "refused"])
 def test_one_poisoned_invoice_is_left_out(position: int, status: int) -> None:

@@ -61,18 +61,19 @@ def classify(exc: BaseException) -> TransportFailureKind:
             return _classify_fast(link)
     if any(isinstance(link, httpx.PoolTimeout) for link in chain):
         return TransportFailureKind.POOL_TIMEOUT
-    if any(isinstance(link, httpcore.ConnectError | httpcore.ConnectTimeout) for link in chain):
-        return _classify_unconnected(chain)
+    proof = next((link for link in chain if isinstance(link, httpcore.ConnectError | httpcore.ConnectTimeout)), None)
+    if proof is not None:
+        return _classify_unconnected(tuple(_chain(proof, with_context=True)))
     return _classify_connected(chain)
 
 
-def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+def _chain(exc: BaseException | None, *, with_context: bool = False) -> Iterator[BaseException]:
+    # The context counts for details only: an error raised while an older one was being handled inherits no proof.
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
         yield exc
-        # Never __context__: an error raised while an older one was being handled would inherit its proof.
-        exc = exc.__cause__
+        exc = exc.__cause__ or (exc.__context__ if with_context else None)
 
 
 def _classify_unconnected(chain: tuple[BaseException, ...]) -> TransportFailureKind:

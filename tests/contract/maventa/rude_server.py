@@ -58,6 +58,7 @@ async def serve(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> A
     """Run a server of one behaviour; all its connections end with it."""
     rude = RudeServer()
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -66,6 +67,7 @@ async def serve(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> A
             writer.close()
 
     def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         task = asyncio.ensure_future(on_connection(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -78,7 +80,13 @@ async def serve(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> A
         rude.over.set()
         server.close()
         if tasks:
-            await asyncio.wait(tasks, timeout=5)
+            _, waiting = await asyncio.wait(tasks, timeout=2)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 def free_port() -> int:

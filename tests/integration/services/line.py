@@ -95,7 +95,7 @@ class FakeOperator:
             if uuid in self.statuses_of
         }
 
-    async def why_failed(self, credentials, uuid):
+    async def why_failed(self, _credentials, uuid):
         return self.causes.get(uuid)
 
     async def why_closed(self, credentials):

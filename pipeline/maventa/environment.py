@@ -41,10 +41,10 @@ def _checked(override_url: str) -> str:
         url = httpx.URL(override_url)
     except httpx.InvalidURL as exc:
         raise ConfigurationError(f"the operator URL {override_url!r} cannot be read: {exc}") from exc
+    if url.userinfo:
+        raise ConfigurationError("the operator URL must not carry a user name or password")
     # httpx lets through ports that no socket has, and the fast transport then raises ValueError at the first call.
     port_exists = url.port is None or 0 < url.port < 2**16
     if url.scheme not in {"http", "https"} or not url.host or not port_exists or url.query or url.fragment:
         raise ConfigurationError(f"the operator URL must look like https://host or http://host:port: {override_url!r}")
-    if url.userinfo:
-        raise ConfigurationError("the operator URL must not carry a user name or password")
     return str(url).rstrip("/")

@@ -1,0 +1,50 @@
+"""One setting decides where all four services of the operator stand."""
+
+import pytest
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.maventa.environment import OperatorHosts
+from pipeline.settings import Installation
+
+
+@pytest.mark.parametrize(
+    ("installation", "stage"),
+    [(Installation.TEST, "-stage"), (Installation.PRODUCTION, "")],
+    ids=["test", "production"],
+)
+def test_installation_names_all_four_hosts(installation: Installation, stage: str) -> None:
+    hosts = OperatorHosts.of(installation)
+
+    assert hosts == OperatorHosts(
+        ax=f"https://ax{stage}.maventa.com",
+        receivables=f"https://receivables{stage}.maventa.com",
+        validator=f"https://validator{stage}.maventa.com",
+        bling=f"https://bling{stage}.maventa.com",
+    )
+
+
+def test_one_address_stands_in_for_all_four() -> None:
+    hosts = OperatorHosts.of(Installation.PRODUCTION, override_url="http://127.0.0.1:8080/")
+
+    assert {hosts.ax, hosts.receivables, hosts.validator, hosts.bling} == {"http://127.0.0.1:8080"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:8080",
+        "ftp://host",
+        "http://",
+        "http://host:99999",
+        "http://host:0",
+        "https://u:p@host",
+        "http://u:p@host:99999",
+        "http://h/?a=1",
+    ],
+)
+def test_useless_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        OperatorHosts.of(Installation.TEST, override_url=url)
+
+    assert "u:p" not in str(caught.value)

@@ -136,9 +136,7 @@ def _require_documents(paths: list[str]) -> None:
     found = list(gather(paths, stdin=sys.stdin.buffer))
     if paths and not any(isinstance(each, Found) for each in found):
         causes = [str(each.error) for each in found if isinstance(each, Unreadable)]
-        raise InvalidInputError(
-            "; ".join(causes) or "no invoice to send was found; name files or folders of XML or ZIP"
-        )
+        raise InvalidInputError(f"no invoice to send: {'; '.join(causes) or 'name files or folders of XML or ZIP'}")
 
 
 def add_companies(database: Database, settings: Settings) -> None:

@@ -110,7 +110,9 @@ def _run(
     arguments = ("--faults", fault_script(faults), "--seed", str(seed))
     say = err() if not as_json else None
     if say:
-        say.print("Starting PostgreSQL, Valkey, the simulator, workers, beat and Flower on this machine ...")
+        say.print(
+            "Starting PostgreSQL, Valkey, the simulator, workers, beat and Flower on this machine ...", soft_wrap=True
+        )
     with Stack(StackPlan(state_dir=folder / "state", simulator_arguments=arguments, settings=SETTINGS)) as stack:
         settings = settings_from(stack.environment)
         run = Run(database=build_database(settings), simulator=stack.urls["simulator"], started=time.monotonic())
@@ -258,7 +260,9 @@ def _reckon(run: Run) -> Reckoning:
 def _wait_for_ctrl_c(state_dir: Path) -> None:
     err().print("\nStill running. In another terminal:")
     err().print(f"  export POSTILJON_STATE_DIR={escape(str(state_dir))}", soft_wrap=True)
-    err().print("  .venv/bin/postiljon list;  .venv/bin/postiljon show UUID;  .venv/bin/postiljon doctor")
+    err().print(
+        "  .venv/bin/postiljon list;  .venv/bin/postiljon show UUID;  .venv/bin/postiljon doctor", soft_wrap=True
+    )
     err().print("Ctrl-C stops everything.")
     with contextlib.suppress(KeyboardInterrupt):
         while True:

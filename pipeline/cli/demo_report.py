@@ -55,10 +55,10 @@ class Reckoning:
 
     @property
     def is_well(self) -> bool:
-        """Whether every submitted invoice is accounted for, none doubled, none altered, no file refused."""
+        """Whether every submitted invoice is accounted for, none doubled or altered; a refused file was none."""
         accounted = self.submitted == self.delivered + self.failed + self.refused
         in_excess = self.operator_held - (self.submitted - self.missing)
-        faults = (self.unexplained, self.doubled, self.altered, self.files_refused, in_excess)
+        faults = (self.unexplained, self.doubled, self.altered, in_excess)
         return accounted and not any(faults)
 
     def as_json(self) -> dict[str, object]:
@@ -130,6 +130,7 @@ def print_summary(reckoning: Reckoning, *, faults: str) -> None:
         ("delivered to the customer", reckoning.delivered),
         ("failed after acceptance (a person decides)", reckoning.failed),
         ("refused by the operator", reckoning.refused),
+        ("files refused before sending (see above)", reckoning.files_refused),
         ("still open or held", reckoning.open + reckoning.held),
         ("timeouts survived", reckoning.timeouts_survived),
     ):

@@ -67,16 +67,18 @@ def list_(
 
 def _list_for_people(found: Sequence[tuple[InvoiceRow, str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    # Widths that never shrink: a UUID must be whole to be copied.
-    for name, width in (("UUID", 36), ("state", 9), ("number", 8)):
+    # Nothing here may be cut: a UUID is copied, a total is read; what is long wraps in the last column.
+    for name, width in (("UUID", 36), ("state", 9)):
         table.add_column(name, no_wrap=True, min_width=width)
-    table.add_column("customer", no_wrap=True, overflow="ellipsis")
-    table.add_column("total", no_wrap=True, overflow="ellipsis", justify="right")
-    table.add_column("why", overflow="fold")
+    table.add_column(
+        "total", no_wrap=True, justify="right", min_width=max(len(_total(invoice)) for invoice, _ in found)
+    )
+    table.add_column("number, customer, why", overflow="fold")
     for invoice, _ in found:
-        why = (invoice.reason or "") if State(invoice.state) not in FINE_STATES else ""
-        cells = (_known(invoice.number), _known(invoice.buyer_name), _total(invoice), why)
-        table.add_row(str(invoice.id), _state(invoice), *(Text(cell) for cell in cells))
+        who = Text(f"{_known(invoice.number)}  {_known(invoice.buyer_name)}")
+        if State(invoice.state) not in FINE_STATES and invoice.reason:
+            who.append(f"\n{invoice.reason}", style="dim")
+        table.add_row(str(invoice.id), _state(invoice), Text(_total(invoice)), who)
     return table
 
 
@@ -147,6 +149,7 @@ def _story_for_people(story: Story) -> Group:
         ("total", Text(_total(invoice))),
         ("company", Text(story.company.name)),
         ("file", Text(f"{invoice.filename}  {invoice.format}  {invoice.size} bytes")),
+        ("options", Text(_options(invoice))),
         ("submitted", Text(f"{invoice.submitted_at:%Y-%m-%d %H:%M:%S} UTC")),
         ("sha-256", Text(invoice.document_sha256.hex())),
     ):
@@ -199,6 +202,11 @@ def _known(value: str | None) -> str:
 
 def _total(invoice: InvoiceRow) -> str:
     return f"{invoice.total} {invoice.currency or ''}".strip() if invoice.total is not None else "unknown"
+
+
+def _options(invoice: InvoiceRow) -> str:
+    shown = {name: "(hidden)" if name == "recipient_ssn" else value for name, value in invoice.options.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items()) or "none: the operator routes by the document"
 
 
 def _state(invoice: InvoiceRow) -> Text:

@@ -2,12 +2,13 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from pipeline.bootstrap import open_database
-from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
+from pipeline.cli.output import JsonOption, friendly_errors, out, print_error, print_json
 from pipeline.cli.stack import Stack, StackPlan, fault_script, require_free
 from pipeline.embedded.detached import spawn_detached
 from pipeline.embedded.state import running, stop
@@ -17,6 +18,8 @@ from pipeline.storage.vault import new_key
 
 START_SECONDS = 120.0
 STOP_SECONDS = 90.0
+INTERRUPTED = 130
+"""What shells say of a command ended by Ctrl-C."""
 
 db_app = typer.Typer(no_args_is_help=True, help="The database's tables.")
 key_app = typer.Typer(no_args_is_help=True, help="Keys that encrypt what is stored.")
@@ -39,22 +42,33 @@ def up(
             simulator = ("--faults", script) if with_simulator else None
             stack = Stack(StackPlan(state_dir=state_dir, send_processes=processes, simulator_arguments=simulator))
             try:
-                stack.prepare().run_until_signal()
+                supervisor = stack.prepare()
+                _print_urls(stack.shown_urls)
+                supervisor.run_until_signal()
             finally:
                 stack.stop()
             return
         options = ("--processes", str(processes), *(("--simulator", "--faults", script) if with_simulator else ()))
         command = (sys.executable, "-m", "workers.console", "up", "--foreground", *options)
-        started = spawn_detached(command, state_dir, deadline_seconds=START_SECONDS)
+        try:
+            started = spawn_detached(command, state_dir, deadline_seconds=START_SECONDS)
+        except KeyboardInterrupt:
+            stop(state_dir, deadline_seconds=STOP_SECONDS)
+            print_error("interrupted: everything was stopped")
+            raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json({"state_dir": str(state_dir), "pid": started.pid, "urls": dict(started.urls)})
         return
     out().print(f"up in {state_dir} (process {started.pid})")
-    for name, url in started.urls.items():
-        out().print(f"  {name:10} {url}")
+    _print_urls(started.urls)
     out().print(
         "next: postiljon company add, postiljon send FILE --company NAME, postiljon doctor; postiljon down ends it"
     )
+
+
+def _print_urls(urls: Mapping[str, str]) -> None:
+    for name, url in urls.items():
+        out().print(f"  {name:10} {url}", soft_wrap=True)
 
 
 def down(as_json: JsonOption = False) -> None:

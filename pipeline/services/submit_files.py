@@ -12,6 +12,7 @@ from pipeline.maventa.schemas import UploadOptions
 from pipeline.services.gather import Found, Skipped, Unreadable, gather
 from pipeline.services.ports import Bell
 from pipeline.services.submit import Submitted, submit
+from pipeline.storage.companies import find_company
 from pipeline.storage.database import Database
 
 
@@ -53,6 +54,8 @@ def submit_files(
 
     Raises: ServiceUnavailableError, ConfigurationError, UnknownCompanyError: these concern every file.
     """
+    with database.transaction() as session:
+        company = find_company(session, company).id
     for found in gather(paths, limits=limits, stdin=stdin):
         if isinstance(found, Skipped):
             yield FileVerdict(path=found.path, verdict=Verdict.SKIPPED, message=found.reason)

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.cli.demo_report import Verdicts, reckon
 from pipeline.domain.state import State
+from pipeline.services.submit_files import Verdict
 
 COMPANY, OTHER = (UUID(int=number) for number in (1, 2))
 A, B, STRAY = "aaaa", "bbbb", "cccc"
@@ -72,3 +73,21 @@ def test_a_refused_invoice_is_accounted_for():
 
 def test_an_open_invoice_is_not_well():
     assert not reckoned({A: entry(), B: entry()}, {A: State.DELIVERED, B: State.IN_DOUBT}).is_well
+
+
+def test_a_refused_file_was_no_invoice():
+    """Exit status 0 is about submitted invoices; a broken file beside them is shown and counted."""
+    told = verdicts()
+    told.counts[Verdict.REFUSED] = 1
+
+    result = reckon(
+        verdicts=told,
+        states={A: State.DELIVERED, B: State.DELIVERED},
+        timeouts_survived=0,
+        accepted=2,
+        ledger={A: entry(), B: entry()},
+        seconds=1.0,
+    )
+
+    assert result.is_well
+    assert result.as_json()["files_refused"] == 1

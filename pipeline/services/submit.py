@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from sqlmodel import Session
 
-from pipeline.domain.document import DEFAULT_LIMITS, DocumentLimits, InvoiceHeader, inspect
+from pipeline.domain.document import DEFAULT_LIMITS, Document, DocumentLimits, InvoiceHeader, inspect
 from pipeline.domain.document_naming import shown_name
 from pipeline.domain.errors import InvalidInputError, UuidConflictError
 from pipeline.domain.state import State
@@ -67,26 +67,53 @@ def submit(
     """
     owner = find_company(session, company)
     shown = stored_name(filename)
-    reference = reference.strip() if reference is not None else None
-    for name, value in (("reference", reference), ("batch", batch)):
-        if value is not None and not 0 < len(value.strip()) <= REFERENCE_LIMIT:
-            raise InvalidInputError(f"{shown}: the {name} must have 1 to {REFERENCE_LIMIT} characters")
-        if value is not None and not is_storable(value):
-            raise InvalidInputError(f"{shown}: the {name} has characters that cannot be stored; choose another")
+    reference, batch = _named("reference", reference, shown), _named("batch", batch, shown)
     document = inspect(content, filename=filename, limits=limits)
     chosen = options or UploadOptions()
     key = uuid or derive_uuid(owner.id, reference=reference, sha256=document.sha256)
+    new = _new_invoice(document, key, owner.id, filename=shown, reference=reference, batch=batch, options=chosen)
+    with session.begin_nested():
+        # A savepoint, so that a refused invoice leaves nothing behind in a transaction that goes on.
+        created = insert_invoice(session, new, now=now or read_clock(session))
+        state = State.QUEUED if created else _same_or_refuse(find_stored(session, key), new, options=chosen)
+    if created and bell is not None:
+        ring_after_commit(session, bell)
+    return Submitted(uuid=key, state=state, created=created, sha256=document.sha256.hex(), header=document.header)
+
+
+def _named(what: str, value: str | None, filename: str) -> str | None:
+    if value is None:
+        return None
+    # Blanks around a reference would derive another UUID, and so send the same invoice twice.
+    stripped = value.strip()
+    if not 0 < len(stripped) <= REFERENCE_LIMIT:
+        raise InvalidInputError(f"{filename}: the {what} must have 1 to {REFERENCE_LIMIT} characters")
+    if not is_storable(stripped):
+        raise InvalidInputError(f"{filename}: the {what} has characters that cannot be stored; choose another")
+    return stripped
+
+
+def _new_invoice(
+    document: Document,
+    key: UUID,
+    company_id: UUID,
+    *,
+    filename: str,
+    reference: str | None,
+    batch: str | None,
+    options: UploadOptions,
+) -> NewInvoice:
     header = document.header
-    new = NewInvoice(
+    return NewInvoice(
         id=key,
-        company_id=owner.id,
-        content=content,
+        company_id=company_id,
+        content=document.content,
         sha256=document.sha256,
         kind=document.kind.value,
-        filename=shown,
+        filename=filename,
         reference=reference,
         batch=batch,
-        options_json=json.dumps(chosen.to_json()),
+        options_json=json.dumps(options.to_json()),
         format=header.format.value,
         number=header.number,
         issue_date=header.issue_date,
@@ -95,13 +122,6 @@ def submit(
         seller_name=header.seller_name,
         buyer_name=header.buyer_name,
     )
-    with session.begin_nested():
-        # A savepoint, so that a refused invoice leaves nothing behind in a transaction that goes on.
-        created = insert_invoice(session, new, now=now or read_clock(session))
-        state = State.QUEUED if created else _same_or_refuse(find_stored(session, key), new, options=chosen)
-    if created and bell is not None:
-        ring_after_commit(session, bell)
-    return Submitted(uuid=key, state=state, created=created, sha256=document.sha256.hex(), header=header)
 
 
 def stored_name(filename: str) -> str:

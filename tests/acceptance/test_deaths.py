@@ -33,7 +33,7 @@ def sent(line: Installation) -> list[Sent]:
 
 def test_killed_worker_family(line: Installation, sent: list[Sent]):
     """`kill -9` of the sending worker with its children, while uploads are in the air, loses none and doubles none."""
-    _outlive(line, sent, line.worker_send)
+    _assert_outlived(line, sent, line.worker_send)
 
     assert _left_in_the_air(line, sent), "nothing was in the air when the worker died"
 
@@ -64,12 +64,12 @@ def test_killed_worker_child(line: Installation, sent: list[Sent]):
 
 def test_killed_pump(line: Installation, sent: list[Sent]):
     """`kill -9` of the pump in the middle of handing out loses none and doubles none."""
-    _outlive(line, sent, line.worker_pump)
+    _assert_outlived(line, sent, line.worker_pump)
 
 
 def test_killed_beat(line: Installation, sent: list[Sent]):
     """`kill -9` of beat loses none and doubles none, and what is submitted after it is sent too."""
-    _outlive(line, sent, line.beat)
+    _assert_outlived(line, sent, line.beat)
 
     later = line.submit(papers(10))
     line.wait_until_taken(later, seconds=SECONDS)
@@ -77,7 +77,7 @@ def test_killed_beat(line: Installation, sent: list[Sent]):
 
 def test_killed_broker(line: Installation, sent: list[Sent]):
     """`kill -9` of the broker in the middle loses none and doubles none."""
-    _outlive(line, sent, line.valkey)
+    _assert_outlived(line, sent, line.valkey)
 
 
 def test_emptied_broker(line: Installation, sent: list[Sent]):
@@ -100,7 +100,7 @@ def test_restarted_database(line: Installation, sent: list[Sent]):
 
 def test_killed_database(line: Installation, sent: list[Sent]):
     """`kill -9` of PostgreSQL with all its processes loses none and doubles none."""
-    _outlive(line, sent, line.postgres)
+    _assert_outlived(line, sent, line.postgres)
 
 
 def test_stopped_worker(line: Installation, sent: list[Sent]):
@@ -140,7 +140,7 @@ def test_everything_at_once(line: Installation, sent: list[Sent]):
     _assert_all_once(line, sent)
 
 
-def _outlive(line: Installation, sent: list[Sent], victim: ProcessContainer) -> None:
+def _assert_outlived(line: Installation, sent: list[Sent], victim: ProcessContainer) -> None:
     old = victim.state
     victim.kill_family()
     victim.wait_for_successor(old)

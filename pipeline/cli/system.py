@@ -90,8 +90,10 @@ def simulator(
     ] = None,
     latency_ms: Annotated[int, typer.Option(min=0, help="Delay before each answer.")] = 0,
     companies: Annotated[int, typer.Option(min=1, help="How many ready companies.")] = 2,
+    as_json: JsonOption = True,
 ) -> None:
     """Run the operator's simulator until it is stopped; its first line on stdout is JSON with its URL."""
+    del as_json  # taken like everywhere else; the simulator speaks nothing but JSON
     # Replaces this process: nothing of the product imports the simulator, they share no line.
     command = [sys.executable, "-m", "simulator", "--port", str(port), "--faults", faults, "--seed", str(seed)]
     command += ["--latency-ms", str(latency_ms), "--companies", str(companies)]
@@ -124,6 +126,10 @@ def db_status(as_json: JsonOption = False) -> None:
 
 
 @key_app.command("new", epilog="Example: postiljon key new > encryption.key")
-def key_new() -> None:
+def key_new(as_json: JsonOption = False) -> None:
     """Print a new encryption key, for the file named by POSTILJON_ENCRYPTION_KEY_FILE."""
-    sys.stdout.write(new_key() + "\n")
+    key = new_key()
+    if as_json:
+        print_json({"key": key})
+    else:
+        sys.stdout.write(key + "\n")

@@ -30,6 +30,7 @@ def test_help_has_an_example(command: tuple[str, ...], bare_shell: Shell):
 
     assert result.exit_code == 0
     assert f"Example: postiljon {' '.join(command)}" in " ".join(result.stdout.split())
+    assert "--json" in result.stdout
 
 
 def test_the_named_commands_are_there():

@@ -69,11 +69,26 @@ class Settings(BaseSettings):
     absence_settle_seconds: float = Field(default=30.0, ge=0)
 
     look_waits_seconds: Annotated[tuple[float, ...], NoDecode] = (2.0, 5.0, 15.0, 60.0, 300.0, 3600.0)
-    """Waits between looks at an accepted invoice; the last one repeats."""
+    """The age curve of looks at an accepted invoice: each wait begins where the last one ended; the last repeats."""
     delivered_looks_seconds: float = Field(default=6 * 3600.0, gt=0)
     """DELIVERED may turn FAILED days later (contract section 3): how often we still look ..."""
     delivered_days: float = Field(default=14.0, ge=0)
     """... and for how many days."""
+
+    backup_look_seconds: float = Field(default=24 * 3600.0, gt=0)
+    """Everything open is asked about once in so long, whatever the webhooks and the age curve did."""
+    watch_interval_seconds: float = Field(default=15.0, gt=0)
+    """How often alarms are looked for and counters folded."""
+    poll_silence_seconds: float = Field(default=900.0, gt=0)
+    """A company about whose invoices nothing could be learned for so long raises an alarm."""
+
+    routing_file: Path | None = None
+    """The rules of routing (docs/routing.md); without it a person decides every case."""
+    route_interval_seconds: float = Field(default=5.0, gt=0)
+    reroute_settle_seconds: float = Field(default=120.0, ge=0)
+    """How long a reroute that got no clear answer may take to show at the operator before it counts as not done."""
+    webhook_url: str | None = None
+    """Where the operator reaches this installation's webhook receiver, without the path: https://hooks.example.com"""
 
     max_document_bytes: int = Field(default=150 * MIB, ge=1)
 

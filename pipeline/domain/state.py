@@ -12,7 +12,7 @@ class State(StrEnum):
     """Where an invoice stands with us. `sent` is missing on purpose: it could mean written, accepted or delivered."""
 
     QUEUED = "queued"
-    """In: submit; release of a hold before any upload. Out: a worker's claim, hold, cancel.
+    """In: submit, resend as new; release of a hold before any upload. Out: a worker's claim, hold, cancel.
     Dies here: nothing has left; the next dispatch takes it again when its lease is over."""
 
     SENDING = "sending"
@@ -24,11 +24,13 @@ class State(StrEnum):
     Dies here: like queued."""
 
     IN_DOUBT = "in_doubt"
-    """In: timeout, reset, unclear answer, a refusal not yet checked, an expired lease. Out: a probe's answer only.
+    """In: timeout, reset, unclear answer, a refusal not yet checked, an expired lease; an accepted invoice that the
+    operator does not know; a person's retry of a refusal. Out: a probe's answer only.
     Dies here: a probe only reads; the next one asks again."""
 
     ACCEPTED = "accepted"
-    """In: the operator's 201, or a probe that found it; later a reroute. Out: delivered, failed.
+    """In: the operator's 201, or a probe that found it; later a reroute. Out: delivered, failed; in_doubt or
+    held when the operator does not know it any more.
     Dies here: the operator holds it; the follow-up asks again."""
 
     DELIVERED = "delivered"
@@ -40,7 +42,7 @@ class State(StrEnum):
     Dies here: nothing in the air."""
 
     REFUSED = "refused"
-    """In: the operator said no and a probe found nothing created. Out: superseded.
+    """In: the operator said no and a probe found nothing created. Out: superseded; in_doubt (a person's retry).
     Dies here: nothing in the air."""
 
     HELD = "held"
@@ -60,16 +62,16 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.SENDING: frozenset({State.ACCEPTED, State.WAITING, State.IN_DOUBT, State.HELD}),
         State.WAITING: frozenset({State.SENDING, State.HELD, State.CANCELLED}),
         State.IN_DOUBT: frozenset({State.ACCEPTED, State.WAITING, State.REFUSED, State.HELD}),
-        State.ACCEPTED: frozenset({State.DELIVERED, State.FAILED}),
+        State.ACCEPTED: frozenset({State.DELIVERED, State.FAILED, State.IN_DOUBT, State.HELD}),
         State.DELIVERED: frozenset({State.FAILED}),
         State.FAILED: frozenset({State.ACCEPTED, State.SUPERSEDED}),
-        State.REFUSED: frozenset({State.SUPERSEDED}),
+        State.REFUSED: frozenset({State.SUPERSEDED, State.IN_DOUBT}),
         State.HELD: frozenset({State.QUEUED, State.IN_DOUBT, State.CANCELLED}),
         State.SUPERSEDED: frozenset(),
         State.CANCELLED: frozenset(),
     }
 )
-"""The only table of legal moves; the database repeats it (migration 0001) and a test holds the two together."""
+"""The only table of legal moves; the database repeats it (the migrations) and a test holds the two together."""
 
 DUE_STATES: Final = frozenset({State.QUEUED, State.WAITING, State.IN_DOUBT})
 """States from which a worker may claim an invoice when its time has come."""

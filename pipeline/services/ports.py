@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from pipeline.domain.credentials import CompanyCredentials
+from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.outcome import Outcome
+from pipeline.domain.way import Way
 
 Clock = Callable[[], datetime]
 """Returns the present instant, aware UTC."""
@@ -32,6 +34,18 @@ class Sighting:
     number: str | None
     total: Decimal | None
     """Gross."""
+    channel: str | None = None
+    """EINVOICE, EMAIL or PRINT, where the operator tells its destination."""
+    actions: tuple[OperatorAction, ...] | None = None
+    """What happened to it, without INFO, oldest first; None when the list does not show it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedSomewhere:
+    """A row of the partner's error list: where to look, not what happened."""
+
+    company_id: UUID
+    invoice_id: UUID
 
 
 class Operator(Protocol):
@@ -55,8 +69,21 @@ class Operator(Protocol):
     async def statuses(self, credentials: CompanyCredentials, uuids: Sequence[UUID]) -> dict[UUID, Sighting] | Outcome:
         """Ask for the status of up to 100 invoices; an outcome when the question itself failed."""
 
-    async def why_failed(self, credentials: CompanyCredentials, uuid: UUID) -> str | None:
-        """Read why the operator could not deliver an invoice, in its words; None when it does not say."""
+    async def actions(self, credentials: CompanyCredentials, uuid: UUID) -> tuple[OperatorAction, ...] | Outcome:
+        """Read all that happened to an invoice, INFO too, oldest first; an outcome when the question failed."""
+
+    async def reroute(
+        self, credentials: CompanyCredentials, uuid: UUID, *, way: Way, fields: Mapping[str, str]
+    ) -> Outcome | None:
+        """Have the operator send an invoice by another way (`fields`: its own names). None = taken.
+
+        Not known to be idempotent: any outcome but a proven UNAVAILABLE leaves it open whether it happened.
+        """
+
+    async def outbound_errors(
+        self, credentials: CompanyCredentials, *, after: datetime, before: datetime
+    ) -> tuple[FailedSomewhere, ...] | Outcome:
+        """Read the failures across a partner's companies in a span of time, all pages."""
 
     async def why_closed(self, credentials: CompanyCredentials) -> str | None:
         """Ask with a fresh token whether the company may send; None when it may, else the cause in words."""

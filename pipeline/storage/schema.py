@@ -10,8 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from pipeline.domain.state import TRANSITIONS
+from pipeline.storage.case_tables import METADATA
 from pipeline.storage.database import translated
-from pipeline.storage.tables import METADATA
 
 MIGRATION_LOCK = 4_711_001
 """Advisory lock, so that two deploys at once migrate one after the other."""

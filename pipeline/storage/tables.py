@@ -1,6 +1,7 @@
 """The tables, as SQLModel classes. Rows only: they validate nothing (table=True does not) and decide nothing.
 
-The rules that the database itself keeps (legal moves, growing epochs, immutable documents) are in migration 0001.
+The rules that the database itself keeps (legal moves, growing epochs, immutable documents) are in the migrations.
+Cases and what belongs to them: case_tables.py.
 """
 
 from datetime import date, datetime
@@ -8,7 +9,19 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, LargeBinary, Numeric, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -16,9 +29,11 @@ from pipeline.domain.state import State
 
 STATES_SQL = ", ".join(f"'{state.value}'" for state in State)
 DUE_SQL = "state IN ('queued', 'waiting', 'in_doubt')"
+OPEN_SQL = "state IN ('queued', 'sending', 'waiting', 'in_doubt', 'accepted', 'held')"
 
 
-def _instant(*, nullable: bool = False) -> Any:
+def instant(*, nullable: bool = False) -> Any:
+    """Return a column of an aware instant."""
     return Column(DateTime(timezone=True), nullable=nullable)
 
 
@@ -33,9 +48,20 @@ class CompanyRow(SQLModel, table=True):
     vendor_api_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     scopes: str = Field(sa_column=Column(Text, nullable=False))
     hold_reason: str | None = Field(default=None, sa_column=Column(Text))
-    held_since: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    checked_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    created_at: datetime = Field(sa_column=_instant())
+    hold_advice: str | None = Field(default=None, sa_column=Column(Text))
+    """What a person can do about the hold."""
+    held_since: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    checked_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    check_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When a held company is asked about again."""
+    holds: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Holds in a row, without an acceptance between them."""
+    looked_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When the operator last answered a question about the status of its invoices."""
+    look_failing_since: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    errors_read_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """How far the partner error list was read with its keys."""
+    created_at: datetime = Field(sa_column=instant())
 
 
 class AccessTokenRow(SQLModel, table=True):
@@ -47,9 +73,9 @@ class AccessTokenRow(SQLModel, table=True):
     generation: int = Field(sa_column=Column(BigInteger, nullable=False))
     token: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     scope: str = Field(default="", sa_column=Column(Text, nullable=False))
-    expires_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    refresh_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    refreshing_until: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    expires_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    refresh_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    refreshing_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
 
 
 class DocumentRow(SQLModel, table=True):
@@ -61,7 +87,7 @@ class DocumentRow(SQLModel, table=True):
     content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     kind: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = Field(sa_column=_instant())
+    created_at: datetime = Field(sa_column=instant())
 
 
 class BatchRow(SQLModel, table=True):
@@ -73,7 +99,7 @@ class BatchRow(SQLModel, table=True):
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     company_id: UUID = Field(foreign_key="company.id")
     name: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = Field(sa_column=_instant())
+    created_at: datetime = Field(sa_column=instant())
 
 
 class InvoiceRow(SQLModel, table=True):
@@ -93,6 +119,15 @@ class InvoiceRow(SQLModel, table=True):
         Index("invoice_due", "company_id", "due_at", postgresql_where=text(DUE_SQL)),
         Index("invoice_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         Index("invoice_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
+        Index("invoice_look_company", "company_id", "look_at", postgresql_where=text("look_at IS NOT NULL")),
+        Index("invoice_route", "route_at", postgresql_where=text("route_at IS NOT NULL")),
+        Index(
+            "invoice_successor",
+            "supersedes",
+            unique=True,
+            postgresql_where=text("supersedes IS NOT NULL AND state <> 'cancelled'"),
+        ),
+        Index("invoice_open", "state", "submitted_at", postgresql_where=text(OPEN_SQL)),
         Index("invoice_held", "company_id", postgresql_where=text("state = 'held'")),
         Index("invoice_submitted", "submitted_at", "id"),
         Index("invoice_number", "number"),
@@ -112,16 +147,28 @@ class InvoiceRow(SQLModel, table=True):
     reason: str | None = Field(default=None, sa_column=Column(Text))
     held_for: str | None = Field(default=None, sa_column=Column(Text))
     epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
-    lease_until: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    due_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    lease_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    due_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     uploads: int = Field(default=0)
     tries: int = Field(default=0)
     refusal: str | None = Field(default=None, sa_column=Column(Text))
-    give_up_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    last_upload_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    give_up_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    last_upload_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
 
     operator_status: str | None = Field(default=None, sa_column=Column(Text))
-    look_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    operator_state: int | None = Field(default=None, sa_column=Column(SmallInteger))
+    """The finer state by the operator's numbers (pipeline.domain.state.OperatorState); information only."""
+    channel: str | None = Field(default=None, sa_column=Column(Text))
+    """By which channel the operator sends it, as far as it told: EINVOICE, EMAIL or PRINT."""
+    seen_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When the operator last showed it to us."""
+    lost: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """How often the operator did not know it although it had accepted it."""
+    route_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When the router must see to its failure; none once a case holds it."""
+    supersedes: UUID | None = Field(default=None, foreign_key="invoice.id")
+    """The invoice in whose place this one was sent."""
+    look_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     looks: int = Field(default=0)
 
     number: str | None = Field(default=None, sa_column=Column(Text))
@@ -132,9 +179,9 @@ class InvoiceRow(SQLModel, table=True):
     seller_name: str | None = Field(default=None, sa_column=Column(Text))
     buyer_name: str | None = Field(default=None, sa_column=Column(Text))
 
-    submitted_at: datetime = Field(sa_column=_instant())
-    accepted_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    changed_at: datetime = Field(sa_column=_instant())
+    submitted_at: datetime = Field(sa_column=instant())
+    accepted_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    changed_at: datetime = Field(sa_column=instant())
 
 
 class AttemptRow(SQLModel, table=True):
@@ -148,8 +195,8 @@ class AttemptRow(SQLModel, table=True):
     number: int
     kind: str = Field(sa_column=Column(Text, nullable=False))
     epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
-    started_at: datetime = Field(sa_column=_instant())
-    finished_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    started_at: datetime = Field(sa_column=instant())
+    finished_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     outcome: str | None = Field(default=None, sa_column=Column(Text))
     http_status: int | None = None
     error_code: str | None = Field(default=None, sa_column=Column(Text))
@@ -164,7 +211,7 @@ class EventRow(SQLModel, table=True):
 
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     invoice_id: UUID = Field(foreign_key="invoice.id")
-    at: datetime = Field(sa_column=_instant())
+    at: datetime = Field(sa_column=instant())
     kind: str = Field(sa_column=Column(Text, nullable=False))
     source: str | None = Field(default=None, sa_column=Column(Text))
     target: str = Field(sa_column=Column(Text, nullable=False))
@@ -187,10 +234,6 @@ class LeaseRow(SQLModel, table=True):
 
     name: str = Field(sa_column=Column(Text, primary_key=True))
     holder: UUID | None = None
-    until: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
-    rung_at: datetime | None = Field(default=None, sa_column=_instant(nullable=True))
+    until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    rung_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     rung: int = Field(sa_column=Column(BigInteger, nullable=False))
-
-
-METADATA = SQLModel.metadata
-"""What the migrations must add up to; `make check` compares."""

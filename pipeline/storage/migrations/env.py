@@ -2,9 +2,9 @@
 
 from alembic import context
 
-from pipeline.storage import tables
+from pipeline.storage.case_tables import METADATA
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=tables.METADATA)
+context.configure(connection=connection, target_metadata=METADATA)
 with context.begin_transaction():
     context.run_migrations()

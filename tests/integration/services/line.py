@@ -11,11 +11,13 @@ from sqlalchemy import text
 
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.way import Way
 from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
 from pipeline.services.hold import HoldKeeper
-from pipeline.services.ports import Sighting
+from pipeline.services.ports import FailedSomewhere, Sighting
 from pipeline.services.send import Sender
 from pipeline.services.submit import submit
 from pipeline.settings import settings_from
@@ -38,6 +40,7 @@ class FixedClock:
         self.now += timedelta(seconds=seconds)
 
 
+RerouteAnswer = Callable[[UUID, Way, dict[str, str]], Awaitable[Outcome | None]]
 Answer = Outcome | Callable[[], Awaitable[Outcome]]
 
 
@@ -54,7 +57,12 @@ class FakeOperator:
     every_upload: Outcome | None = None
     statuses_of: dict[UUID, str] = field(default_factory=dict)
     status_failure: Outcome | Exception | None = None
-    causes: dict[UUID, str] = field(default_factory=dict)
+    actions_of: dict[UUID, list[OperatorAction]] = field(default_factory=lambda: defaultdict(list))
+    actions_asked: list[UUID] = field(default_factory=list)
+    actions_in_list: bool = False
+    rerouted: list[tuple[UUID, Way, dict[str, str]]] = field(default_factory=list)
+    on_reroute: list[RerouteAnswer] = field(default_factory=list)
+    errors: list[FailedSomewhere] | Outcome = field(default_factory=list)
     closed: dict[UUID, str] = field(default_factory=dict)
 
     async def upload(self, credentials, *, uuid, content, **_):
@@ -90,13 +98,44 @@ class FakeOperator:
         if self.status_failure is not None:
             return self.status_failure
         return {
-            uuid: Sighting(status=self.statuses_of[uuid], number=None, total=None)
+            uuid: Sighting(
+                status=self.statuses_of[uuid],
+                number=None,
+                total=None,
+                actions=tuple(self.actions_of[uuid]) if self.actions_in_list else None,
+            )
             for uuid in uuids
             if uuid in self.statuses_of
         }
 
-    async def why_failed(self, _credentials, uuid):
-        return self.causes.get(uuid)
+    async def actions(self, _credentials, uuid):
+        self.actions_asked.append(uuid)
+        return tuple(self.actions_of[uuid])
+
+    async def reroute(self, _credentials, uuid, *, way, fields):
+        """Scripted answers first; else it is done and the invoice is PENDING again."""
+        if self.on_reroute:
+            return await self.on_reroute.pop(0)(uuid, way, dict(fields))
+        return self.do_reroute(uuid, way, dict(fields))
+
+    def do_reroute(self, uuid, way, fields):
+        self.rerouted.append((uuid, way, fields))
+        self.statuses_of[uuid] = "PENDING"
+        self.note(uuid, "INFO", message=f"rerouted by {way.value}")
+
+    async def outbound_errors(self, _credentials, **_span):
+        return self.errors if isinstance(self.errors, Outcome) else tuple(self.errors)
+
+    def note(self, uuid, kind, *, key=None, message=None, channel=None, at=None):
+        """Add an action to an invoice."""
+        at = at or START + timedelta(seconds=len(self.actions_of[uuid]))
+        action = OperatorAction(type=kind, key=key, message=message, channel=channel, happened_at=at)
+        self.actions_of[uuid].append(action)
+
+    def fail(self, uuid, message, *, key="action_route_failed", channel="EINVOICE"):
+        """Make an invoice FAILED for a reason."""
+        self.statuses_of[uuid] = "FAILED"
+        self.note(uuid, "ERROR", key=key, message=message, channel=channel)
 
     async def why_closed(self, credentials):
         return self.closed.get(credentials.company_id)

@@ -13,10 +13,10 @@ LEGAL = {
     ("sending", "accepted"), ("sending", "waiting"), ("sending", "in_doubt"), ("sending", "held"),
     ("waiting", "sending"), ("waiting", "held"), ("waiting", "cancelled"),
     ("in_doubt", "accepted"), ("in_doubt", "waiting"), ("in_doubt", "refused"), ("in_doubt", "held"),
-    ("accepted", "delivered"), ("accepted", "failed"),
+    ("accepted", "delivered"), ("accepted", "failed"), ("accepted", "in_doubt"), ("accepted", "held"),
     ("delivered", "failed"),
     ("failed", "accepted"), ("failed", "superseded"),
-    ("refused", "superseded"),
+    ("refused", "superseded"), ("refused", "in_doubt"),
     ("held", "queued"), ("held", "in_doubt"), ("held", "cancelled"),
 }  # fmt: skip
 

@@ -6,9 +6,10 @@ from enum import StrEnum
 
 from pipeline.domain.document_limits import DEFAULT_LIMITS, DocumentLimits
 from pipeline.domain.document_naming import shown_name
-from pipeline.domain.errors import DocumentTooLargeError, EmptyDocumentError
+from pipeline.domain.errors import DocumentError, DocumentTooLargeError, EmptyDocumentError
 from pipeline.domain.invoice_header import InvoiceFormat, InvoiceHeader
-from pipeline.domain.xml_document import read_xml
+from pipeline.domain.recipient import Recipient
+from pipeline.domain.xml_document import XmlReading, read_xml
 from pipeline.domain.xml_encoding import looks_like_xml
 from pipeline.domain.zip_document import ZIP_MAGICS, read_zip
 
@@ -19,8 +20,10 @@ __all__ = [
     "DocumentLimits",
     "InvoiceFormat",
     "InvoiceHeader",
+    "Recipient",
     "inspect",
     "looks_like_document",
+    "read_recipient",
 ]
 
 
@@ -50,6 +53,29 @@ def inspect(content: bytes, *, filename: str, limits: DocumentLimits = DEFAULT_L
 
     `filename` serves messages only. Raises: DocumentError in one of its kinds, one line each, and nothing else.
     """
+    kind, reading = _read(content, filename=filename, limits=limits)
+    return Document(
+        content=content,
+        sha256=hashlib.sha256(content).digest(),
+        size=len(content),
+        kind=kind,
+        filename=filename,
+        header=reading.header,
+    )
+
+
+def read_recipient(content: bytes, *, limits: DocumentLimits = DEFAULT_LIMITS) -> Recipient:
+    """Read where an invoice can be sent instead; raise nothing.
+
+    `content` is what inspect() takes, held to the same bounds; what it would refuse says nothing of a recipient.
+    """
+    try:
+        return _read(content, filename="", limits=limits)[1].recipient
+    except DocumentError:
+        return Recipient()
+
+
+def _read(content: bytes, *, filename: str, limits: DocumentLimits) -> tuple[DocumentKind, XmlReading]:
     where = shown_name(filename)
     if not content:
         raise EmptyDocumentError(f"{where}: the file is empty; export the invoice again")
@@ -58,17 +84,8 @@ def inspect(content: bytes, *, filename: str, limits: DocumentLimits = DEFAULT_L
             f"{where}: larger than {limits.max_bytes:,} bytes; send fewer or smaller attachments"
         )
     if content.startswith(ZIP_MAGICS):
-        kind, header = DocumentKind.ZIP, read_zip(content, filename=filename, limits=limits)
-    else:
-        kind, header = DocumentKind.XML, read_xml(content, where=where, limits=limits).header
-    return Document(
-        content=content,
-        sha256=hashlib.sha256(content).digest(),
-        size=len(content),
-        kind=kind,
-        filename=filename,
-        header=header,
-    )
+        return DocumentKind.ZIP, read_zip(content, filename=filename, limits=limits)
+    return DocumentKind.XML, read_xml(content, where=where, limits=limits)
 
 
 def looks_like_document(start: bytes) -> bool:

@@ -1,39 +1,46 @@
 """Which invoice format a root element belongs to, and what its paths mean. Reads text already taken out of the XML."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Final
 
+from pipeline.domain import document_letter as letters
 from pipeline.domain import document_paths as paths
 from pipeline.domain.document_values import (
     clean_text,
     read_amount,
     read_currency,
     read_date,
-    read_eia,
-    read_email,
 )
 from pipeline.domain.invoice_header import InvoiceFormat, InvoiceHeader
+from pipeline.domain.recipient import Recipient
 
 Attributes = Mapping[str, str]
 
 CURRENCY_ATTRIBUTES: Final = ("currencyID", "AmountCurrencyIdentifier", "amountCurrencyID", "CURRENCY")
-EMAIL_SCHEME: Final = "EM"
-"""EAS code of an electronic address that is an e-mail address. Source: CEF EAS code list."""
 BANK_SCHEME: Final = "SEPA"
 """Marks a bank's creditor reference among the seller's identifiers (EN 16931 BT-90); it does not name the seller."""
 
 
 class PathNode:
-    """One element name in the tree of wanted paths; `path` is set where a value is wanted."""
+    """One element name in the tree of wanted paths; `path` is set where a value is wanted, `times` says how often."""
 
-    __slots__ = ("children", "path")
+    __slots__ = ("children", "path", "times")
 
     def __init__(self) -> None:
         """Start as a name that leads somewhere but is not wanted itself."""
         self.children: dict[str, PathNode] = {}
         self.path: str | None = None
+        self.times = 1
+
+    def free_path(self, taken: Container[str]) -> str | None:
+        """Return the path under which the next value is kept, or None when none is wanted any more."""
+        if self.path is None or self.path not in taken:
+            return self.path
+        again = (f"{self.path}[{number}]" for number in range(2, self.times + 1))
+        return next((path for path in again if path not in taken), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +59,23 @@ class FormatFamily:
     root: str
     namespace_part: str
     paths: paths.Paths
+    letters: tuple[letters.Letter, ...]
 
 
 FAMILIES: Final = (
-    FormatFamily(InvoiceFormat.FINVOICE, "Finvoice", "", paths.FINVOICE),
-    FormatFamily(InvoiceFormat.UBL, "Invoice", "ubl:schema:xsd:Invoice", paths.UBL),
-    FormatFamily(InvoiceFormat.UBL, "CreditNote", "ubl:schema:xsd:CreditNote", paths.UBL),
-    FormatFamily(InvoiceFormat.SVEFAKTURA, "Invoice", "sfti:documents:BasicInvoice", paths.SVEFAKTURA),
-    FormatFamily(InvoiceFormat.CII, "CrossIndustryInvoice", "", paths.CII),
-    FormatFamily(InvoiceFormat.FATTURAPA, "FatturaElettronica", "", paths.FATTURAPA),
-    FormatFamily(InvoiceFormat.TEAPPSXML, "INVOICE_CENTER", "", paths.TEAPPSXML),
-    FormatFamily(InvoiceFormat.E2B, "Interchange", "e2b.no", paths.E2B),
+    FormatFamily(InvoiceFormat.FINVOICE, "Finvoice", "", paths.FINVOICE, letters.FINVOICE),
+    FormatFamily(InvoiceFormat.UBL, "Invoice", "ubl:schema:xsd:Invoice", paths.UBL, letters.UBL),
+    FormatFamily(InvoiceFormat.UBL, "CreditNote", "ubl:schema:xsd:CreditNote", paths.UBL, letters.UBL),
+    FormatFamily(
+        InvoiceFormat.SVEFAKTURA, "Invoice", "sfti:documents:BasicInvoice", paths.SVEFAKTURA, letters.SVEFAKTURA
+    ),
+    FormatFamily(InvoiceFormat.CII, "CrossIndustryInvoice", "", paths.CII, letters.CII),
+    FormatFamily(InvoiceFormat.FATTURAPA, "FatturaElettronica", "", paths.FATTURAPA, letters.FATTURAPA),
+    FormatFamily(InvoiceFormat.TEAPPSXML, "INVOICE_CENTER", "", paths.TEAPPSXML, letters.TEAPPSXML),
+    FormatFamily(InvoiceFormat.E2B, "Interchange", "e2b.no", paths.E2B, letters.E2B),
     # Without a known namespace the paths are worth a try, but the format stays unknown.
-    FormatFamily(InvoiceFormat.UNKNOWN, "Invoice", "", paths.UBL),
-    FormatFamily(InvoiceFormat.UNKNOWN, "CreditNote", "", paths.UBL),
+    FormatFamily(InvoiceFormat.UNKNOWN, "Invoice", "", paths.UBL, letters.UBL),
+    FormatFamily(InvoiceFormat.UNKNOWN, "CreditNote", "", paths.UBL, letters.UBL),
 )
 
 _CUSTOMIZATIONS: Final = (
@@ -91,16 +101,19 @@ def family_of(root: str, namespace: str) -> FormatFamily | None:
 def path_tree(family: FormatFamily) -> PathNode:
     """Return the wanted paths of a family as a tree to walk while parsing; shared, so never changed afterwards."""
     top = PathNode()
-    for candidates in family.paths.values():
-        for path in candidates:
-            node = top
-            for name in path.split("/"):
-                node = node.children.setdefault(name, PathNode())
-            node.path = path
+    postal = (path for letter in family.letters for path in letter.paths())
+    for wanted in chain(chain.from_iterable(family.paths.values()), postal):
+        path, _, number = wanted.removesuffix("]").partition("[")
+        node = top
+        for name in path.split("/"):
+            node = node.children.setdefault(name, PathNode())
+        node.path, node.times = path, max(node.times, int(number or 1))
     return top
 
 
-def build_header(family: FormatFamily, root: str, captured: Mapping[str, Captured]) -> InvoiceHeader:
+def build_header(
+    family: FormatFamily, root: str, captured: Mapping[str, Captured], *, recipient: Recipient
+) -> InvoiceHeader:
     """Turn captured text into a header; whatever cannot be read stays None."""
 
     def first(field: str) -> Captured | None:
@@ -111,9 +124,7 @@ def build_header(family: FormatFamily, root: str, captured: Mapping[str, Capture
         value = first(field)
         return value.text if value else ""
 
-    total, address = first("total"), first("recipient_eia")
-    scheme = address.attributes.get("schemeID") if address else None
-    is_email = scheme == EMAIL_SCHEME
+    total = first("total")
     return InvoiceHeader(
         format=_refine(family.format, text("customization")),
         root=root,
@@ -126,9 +137,8 @@ def build_header(family: FormatFamily, root: str, captured: Mapping[str, Capture
         seller_id=clean_text(text("seller_id")),
         buyer_name=clean_text(text("buyer_name")),
         buyer_id=clean_text(text("buyer_id")),
-        recipient_email=(read_email(address.text) if address and is_email else None)
-        or read_email(text("recipient_email")),
-        recipient_eia=read_eia(address.text, scheme=scheme) if address and not is_email else None,
+        recipient_email=recipient.email,
+        recipient_eia=recipient.eia,
     )
 
 

@@ -82,11 +82,10 @@ FINVOICE: Final[Paths] = {
     "seller_id": ("SellerPartyDetails/SellerPartyIdentifier", "SellerPartyDetails/SellerOrganisationTaxCode"),
     "buyer_name": ("BuyerPartyDetails/BuyerOrganisationName",),
     "buyer_id": ("BuyerPartyDetails/BuyerPartyIdentifier", "BuyerPartyDetails/BuyerOrganisationTaxCode"),
-    # The invoice's recipient may be another than the buyer; the address the message goes to stands in front of both.
-    "recipient_eia": (
-        "MessageTransmissionDetails/MessageReceiverDetails/ToIdentifier",
-        "InvoiceRecipientPartyDetails/InvoiceRecipientAddress",
-    ),
+    # SellerInformationDetails/InvoiceRecipientDetails looks like it, yet is where the *seller* takes its own invoices.
+    "recipient_eia": ("MessageTransmissionDetails/MessageReceiverDetails/ToIdentifier",),
+    "recipient_operator": ("MessageTransmissionDetails/MessageReceiverDetails/ToIntermediator",),
+    # The invoice's recipient may be another than the buyer.
     "recipient_email": (
         "InvoiceRecipientCommunicationDetails/InvoiceRecipientEmailaddressIdentifier",
         "BuyerCommunicationDetails/BuyerEmailaddressIdentifier",
@@ -139,6 +138,12 @@ TEAPPSXML: Final[Paths] = {
         f"{_TEAPPS}/PAYER/CUSTOMER_INFORMATION/CUSTOMER_NAME",
         f"{_TEAPPS}/CUSTOMER_INFORMATION/CUSTOMER_NAME",
     ),
+    "recipient_email": (
+        f"{_TEAPPS}/RECEIVER/CUSTOMER_INFORMATION/E-MAIL_ADDRESS",
+        f"{_TEAPPS}/RECEIVER/CUSTOMER_INFORMATION/CONTACT_INFORMATION/E-MAIL_ADDRESS",
+        f"{_TEAPPS}/PAYER/CUSTOMER_INFORMATION/E-MAIL_ADDRESS",
+        f"{_TEAPPS}/CUSTOMER_INFORMATION/E-MAIL_ADDRESS",
+    ),
 }
 
 E2B: Final[Paths] = {
@@ -151,4 +156,5 @@ E2B: Final[Paths] = {
     "seller_id": ("Invoice/InvoiceHeader/Supplier/OrgNumber",),
     "buyer_name": ("Invoice/InvoiceHeader/Buyer/Name",),
     "buyer_id": ("Invoice/InvoiceHeader/Buyer/OrgNumber",),
+    "recipient_email": ("Invoice/InvoiceHeader/Buyer/ContactPerson/ContactInformation/EmailAddress",),
 }

@@ -19,6 +19,7 @@ _FINNISH_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?!\d)", re.ASCII)
 _AMOUNT = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 _EMAIL = re.compile(r"[^\s@<>;,]+@[^\s@<>;,]+")
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
+_COUNTRY = re.compile(r"[A-Za-z]{2}", re.ASCII)
 
 
 def clean_text(text: str, *, limit: int = MAX_TEXT_LENGTH) -> str | None:
@@ -70,6 +71,12 @@ def read_currency(text: str) -> str | None:
     """Return the code in capitals, or None for anything but three letters."""
     stripped = text.strip()
     return stripped.upper() if _CURRENCY.fullmatch(stripped) else None
+
+
+def read_country(text: str) -> str | None:
+    """Return the code in capitals, or None for anything but two letters."""
+    stripped = text.strip()
+    return stripped.upper() if _COUNTRY.fullmatch(stripped) else None
 
 
 def read_email(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""One XML invoice read in a single streaming pass: well-formed to the last byte, and its header on the way.
+"""One XML invoice read in a single streaming pass: well-formed to the last byte, header and recipient on the way.
 
 Knows formats only through document_format; never builds a tree, never changes a byte, never follows a reference.
 """
@@ -18,6 +18,7 @@ from pipeline.domain.document_format import (
     path_tree,
 )
 from pipeline.domain.document_limits import DocumentLimits
+from pipeline.domain.document_recipient import build_recipient
 from pipeline.domain.errors import (
     BrokenXmlError,
     EmptyDocumentError,
@@ -28,6 +29,7 @@ from pipeline.domain.errors import (
     XmlTooComplexError,
 )
 from pipeline.domain.invoice_header import InvoiceFormat, InvoiceHeader
+from pipeline.domain.recipient import Recipient
 from pipeline.domain.xml_encoding import (
     XML_BLANKS,
     check_bytes_fit,
@@ -66,11 +68,12 @@ class XmlReading:
     """What one pass over an XML document found; `recognised` tells a known invoice root from any other XML."""
 
     header: InvoiceHeader
+    recipient: Recipient
     recognised: bool
 
 
 def read_xml(content: bytes, *, where: str, limits: DocumentLimits) -> XmlReading:
-    """Check an XML document to its last byte and read its header.
+    """Check an XML document to its last byte and read its header and recipient.
 
     A SOAP envelope in front of a Finvoice makes two XML documents in one file; each is checked in its own encoding.
     `where` names the file in messages. Raises: DocumentError in one of its kinds, and nothing else.
@@ -122,6 +125,7 @@ class _Pass:
         self._open: list[PathNode] = []
         self._closed = False
         self._captured: dict[str, Captured] = {}
+        self._capturing: str | None = None
         self._texts: list[str] = []
         self._kept = 0
         self._attributes: Attributes = {}
@@ -137,9 +141,10 @@ class _Pass:
         if self._root.lower() == "html":
             raise NotAnInvoiceError(f"{self._where}: this is a web page, not an invoice; send the XML invoice")
         if self._family is None:
-            return XmlReading(InvoiceHeader(root=self._root), recognised=False)
-        header = build_header(self._family, self._root, self._captured)
-        return XmlReading(header, recognised=self._family.format is not InvoiceFormat.UNKNOWN)
+            return XmlReading(InvoiceHeader(root=self._root), Recipient(), recognised=False)
+        recipient = build_recipient(self._family, self._captured)
+        header = build_header(self._family, self._root, self._captured, recipient=recipient)
+        return XmlReading(header, recipient, recognised=self._family.format is not InvoiceFormat.UNKNOWN)
 
     def run(self) -> int | None:
         """Parse to the end and return None, or the offset of a second document behind a SOAP envelope."""
@@ -204,7 +209,9 @@ class _Pass:
             return
         node = self._open[-1].children.get(local, _NO_WISH)
         self._open.append(node)
-        if node.path is not None and node.path not in self._captured and attributes.get("schemeID") != BANK_SCHEME:
+        path = node.free_path(self._captured)
+        if path is not None and attributes.get("schemeID") != BANK_SCHEME:
+            self._capturing = path
             self._texts, self._kept, self._attributes = [], 0, attributes
             self._expat.CharacterDataHandler = self._text
 
@@ -228,9 +235,9 @@ class _Pass:
         if node.path is not None:
             self._expat.CharacterDataHandler = None
             text = "".join(self._texts).strip()
-            if text:
-                self._captured.setdefault(node.path, Captured(text, self._attributes))
-            self._texts = []
+            if text and self._capturing:
+                self._captured[self._capturing] = Captured(text, self._attributes)
+            self._capturing, self._texts = None, []
         elif not self._open:
             self._closed = True
 

@@ -14,7 +14,6 @@ from pipeline.domain.errors import (
     ZipWithoutInvoiceError,
     ZipWithSeveralInvoicesError,
 )
-from pipeline.domain.invoice_header import InvoiceHeader
 from pipeline.domain.xml_document import XmlReading, read_xml
 from pipeline.domain.zip_entries import Unpacker, ZipEntry, list_entries
 
@@ -33,8 +32,8 @@ class _Candidate:
     reading: XmlReading
 
 
-def read_zip(content: bytes, *, filename: str, limits: DocumentLimits) -> InvoiceHeader:
-    """Check every entry of a ZIP and return the header of the one invoice in it.
+def read_zip(content: bytes, *, filename: str, limits: DocumentLimits) -> XmlReading:
+    """Check every entry of a ZIP and return what was read of the one invoice in it.
 
     Entries with a known invoice root count first; without any, a lone XML is taken for the invoice.
     Raises: DocumentError in one of its kinds, and nothing else.
@@ -45,7 +44,7 @@ def read_zip(content: bytes, *, filename: str, limits: DocumentLimits) -> Invoic
         reading = _read_entry(unpacker, entry, filename=filename, limits=limits)
         if reading is not None:
             candidates.append(_Candidate(entry.name, reading))
-    return _choose(candidates, filename=filename).header
+    return _choose(candidates, filename=filename)
 
 
 def _choose(candidates: list[_Candidate], *, filename: str) -> XmlReading:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from simulator import scripts, webhooks
 from simulator.companies import READY_COMPANIES
+from simulator.endpoints import control
 from simulator.errors import SettingError
-from simulator.knobs import Knobs, parse_assignment, turned
+from simulator.knobs import Knobs, as_table, parse_assignment, turned
 from simulator.server import Server, listen
 from simulator.simulation import Simulation
 from simulator.validation import Validator
@@ -38,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="simulator", description="A Maventa of our own for tests and demos.")
+    parser = argparse.ArgumentParser(
+        prog="simulator",
+        description="A Maventa of our own for tests and demos.",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, required=True, help="port to listen on, 0 for a free one")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument(
@@ -50,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--latency-ms", type=float, default=0.0, metavar="N", help="delay before each answer")
     parser.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="turn a knob, repeatable")
     return parser
+
+
+def _epilog() -> str:
+    """List the knobs with their defaults and what can be controlled while it runs."""
+    knobs = [f"  {name}={value}" for name, value in as_table(Knobs()).items()]
+    control_endpoints = [f"  {(one.handle.__doc__ or '').partition(chr(10))[0]}" for one in control.ENDPOINTS]
+    return "\n".join(["knobs:", *knobs, "", "while it runs:", *control_endpoints])
 
 
 def _simulation(options: argparse.Namespace) -> Simulation:

@@ -60,17 +60,18 @@ class Companies:
         return [company for company in self._by_id.values() if company.vendor_key == vendor_key]
 
     def put(self, identifier: str, changes: Mapping[str, object]) -> Company:
-        """Create a company or change one, field by field.
+        """Create a company or change one, field by field; `company_state` is the operator's own name of `state`.
 
         Raises: SettingError naming the field.
         """
         key = _checked_uuid(identifier)
         company = self._by_id.get(key) or Company(id=key, name=f"Company {key[-4:]} Oy", bid="0000000-0")
-        checked = {name: _checked(name, value) for name, value in changes.items()}
+        named = {"state" if name == "company_state" else name: value for name, value in changes.items()}
+        checked = {name: _checked(name, value) for name, value in named.items()}
         for name, value in checked.items():
             setattr(company, name, value)
-        if not company.verified and "auth_state" not in changes and company.auth_state == "SIGNED":
-            company.auth_state = "NONE"
+        if "state" in named and "auth_state" not in named and company.verified != (company.auth_state == "SIGNED"):
+            company.auth_state = "SIGNED" if company.verified else "NONE"
         self._by_id[key] = company
         return company
 

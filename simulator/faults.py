@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 
+from simulator.actions import ACTION_CHANNELS, ACTION_KEYS
 from simulator.errors import SettingError
 
 
@@ -43,6 +44,7 @@ BEFORE = {
     Fault.GATEWAY_TIMEOUT, Fault.THROTTLED, Fault.TOKEN_STORM,
 }  # fmt: skip
 AFTERLIFE = {Fault.PENDING_LONG, Fault.FAILED, Fault.DELIVERED_THEN_FAILED}
+FAILING = {Fault.FAILED, Fault.DELIVERED_THEN_FAILED}
 STATUS_OF = {
     Fault.LYING_500: 500, Fault.LYING_502: 502, Fault.LYING_503: 503, Fault.LYING_504: 504, Fault.INTERNAL_ERROR: 500,
     Fault.BAD_GATEWAY: 502, Fault.UNAVAILABLE: 503, Fault.GATEWAY_TIMEOUT: 504, Fault.THROTTLED: 429,
@@ -53,6 +55,8 @@ DEFAULT_SECONDS = {
     Fault.DELIVERED_THEN_FAILED: 2.0,
 }
 DEFAULT_STATUS = 500
+ANSWERING = {Fault.STATUS, Fault.LYING_STATUS, *STATUS_OF}
+ATTEMPTS = ("any", "first", "always")
 # Where a rule applies; `read` stands for list, show and actions, `any` for all.
 CHANNELS = ("upload", "token", "list", "show", "actions", "reroute", "other")
 GROUPS = {"read": frozenset({"list", "show", "actions"}), "any": frozenset(CHANNELS)}
@@ -60,17 +64,28 @@ GROUPS = {"read": frozenset({"list", "show", "actions"}), "any": frozenset(CHANN
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of a script. `seconds` is a duration for slow, silence and the fates of invoices."""
+    """One line of a script. `seconds` is a duration for slow, silence and the fates of invoices.
+
+    `attempt` is the number of the request under its key, or a word: `any` draws for each request anew, `first` for
+    the first alone, `always` once per key for all of them - what is refused so is refused again.
+    """
 
     fault: Fault
     on: str = "upload"
     probability: float = 1.0
-    attempt: str | int = "any"  # "any", "first", or the number of the request under its key
+    attempt: str | int = "any"
     seconds: float | None = None
     status: int | None = None
     retry_after: str | None = None  # seconds or an HTTP date, sent as it stands
     company: str | None = None
     uuid: str | None = None
+    # How a failed invoice says why: message, key and channel of its ERROR action; the channel is also where it went.
+    text: str | None = None
+    key: str | None = None
+    channel: str | None = None
+    # The error body of a fault that answers with a status.
+    code: str | None = None
+    message: str | None = None
 
     @property
     def duration(self) -> float | None:
@@ -86,7 +101,7 @@ class Rule:
         """Whether the rule is about this request at all."""
         return (
             (self.on == on or on in GROUPS.get(self.on, ()))
-            and (self.attempt == "any" or number == (1 if self.attempt == "first" else self.attempt))
+            and (self.attempt in ("any", "always") or number == (1 if self.attempt == "first" else self.attempt))
             and self.company in (None, company)
             and self.uuid in (None, key)
         )
@@ -128,7 +143,7 @@ class Script:
             taken = fate if rule.fault in AFTERLIFE else exchange
             if taken is not None or not rule.concerns(on=on, key=key, number=number, company=company):
                 continue
-            if self._die(index, on, key, number) < rule.probability:
+            if self._die(index, on, key, 0 if rule.attempt == "always" else number) < rule.probability:
                 fate, exchange = (rule, exchange) if rule.fault in AFTERLIFE else (fate, rule)
         return Strike(exchange, fate)
 
@@ -144,14 +159,29 @@ def checked(rule: Rule) -> Rule:
     """
     if rule.on not in CHANNELS and rule.on not in GROUPS:
         raise SettingError(f"`on` is one of {', '.join((*CHANNELS, *GROUPS))}, not {rule.on!r}")
-    if rule.fault in AFTERLIFE and rule.on != "upload":
-        raise SettingError(f"{rule.fault.value} is the fate of an invoice and works on upload only, not on {rule.on}")
+    if rule.fault in AFTERLIFE and rule.on not in ("upload", "reroute"):
+        raise SettingError(
+            f"{rule.fault.value} is the fate of an invoice and works on upload or reroute, not {rule.on}"
+        )
     if not 0 <= rule.probability <= 1:
         raise SettingError(f"`probability` lies between 0 and 1, not {rule.probability}")
-    if rule.attempt not in ("any", "first") and not (isinstance(rule.attempt, int) and rule.attempt > 0):
-        raise SettingError(f"`attempt` is any, first or a number from 1, not {rule.attempt!r}")
+    if rule.attempt not in ATTEMPTS and not (isinstance(rule.attempt, int) and rule.attempt > 0):
+        raise SettingError(f"`attempt` is any, first or a number from 1, or always, not {rule.attempt!r}")
     if rule.seconds is not None and not rule.seconds >= 0:
         raise SettingError(f"`seconds` is not negative: {rule.seconds}")
     if rule.status is not None and not 400 <= rule.status <= 599:  # noqa: PLR2004 - HTTP's error statuses
         raise SettingError(f"`status` lies between 400 and 599, not {rule.status}")
+    _check_words(rule)
     return rule
+
+
+def _check_words(rule: Rule) -> None:
+    """Hold what a rule makes the operator say to the faults that say something, and to the published words."""
+    if (rule.text or rule.key or rule.channel) and rule.fault not in FAILING:
+        raise SettingError(f"`text`, `key` and `channel` are of invoices that fail, not of {rule.fault.value}")
+    if (rule.code or rule.message) and rule.fault not in ANSWERING:
+        raise SettingError(f"`code` and `message` are of faults that answer a status, not of {rule.fault.value}")
+    if rule.key is not None and rule.key not in ACTION_KEYS:
+        raise SettingError(f"`key` is an action key of the specification, not {rule.key!r}")
+    if rule.channel is not None and rule.channel not in ACTION_CHANNELS:
+        raise SettingError(f"`channel` is one of {', '.join(ACTION_CHANNELS)}, not {rule.channel!r}")

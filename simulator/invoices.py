@@ -24,6 +24,7 @@ class Step:
     channel: str | None = None
     message: str | None = None
     event: str | None = None
+    destination: str | None = None  # where the invoice goes from here on; only a reroute changes it
 
 
 @dataclass(slots=True)
@@ -53,6 +54,10 @@ class Invoice:
             status = step.status or status
         return status
 
+    def destination_at(self, now: float) -> str | None:
+        """Tell the channel that the invoice has been put on."""
+        return next((step.destination for step in reversed(self.past(now)) if step.destination), self.destination)
+
     def past(self, now: float) -> Sequence[Step]:
         """List what has happened so far, oldest first."""
         return self.steps[: bisect_right(self.steps, now, key=lambda step: step.at)]
@@ -80,7 +85,7 @@ def instant(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def shown(invoice: Invoice, now: float, *, base_url: str, with_actions: bool = False) -> dict[str, object]:
+def shown(invoice: Invoice, now: float, *, base_url: str, with_actions: bool) -> dict[str, object]:
     """Write an invoice as swagger's Invoice; what is not known is left out, never null."""
     facts = invoice.facts
     view: dict[str, object] = {
@@ -97,7 +102,7 @@ def shown(invoice: Invoice, now: float, *, base_url: str, with_actions: bool = F
         "sum": float(facts.sum or 0),
         "sum_tax": float(facts.sum_tax or 0),
         "currency": facts.currency or "EUR",
-        "destination": invoice.destination,
+        "destination": invoice.destination_at(now),
         "comment": invoice.comment,
         "files": shown_files(invoice, base_url),
     }

@@ -37,8 +37,24 @@ class Knobs:
     paging_headers: bool = True
     # Which spelling of array parameters is understood; the other one is ignored like any unknown parameter.
     array_form: str = "both"
+    # Whether lists and GET by id show an invoice's actions (INFO left out, as everywhere unless asked for).
+    list_actions: bool = True
     # What a reroute answers: 200, or 409 for invoices that the operator will not reroute.
     reroute_status: int = 200
+    # Whether only an invoice whose status is FAILED can be rerouted; any other then answers 409.
+    reroute_needs_failed: bool = False
+    # Whether a reroute leaves no INFO action of its own: what shows it is the status alone.
+    reroute_silent: bool = False
+    # How long after a reroute was taken status, destination and actions first show it.
+    reroute_lag_seconds: float = 0.0
+    # How many delivered invoices the recipient lets the sender hear of (seen, accepted, declined, paid, disputed, as
+    # INFO actions), how long after delivery the first such word comes and each further one after the one before, and
+    # of which channels: by e-mail and to recipients of this same operator as published, or of any.
+    informational: float = 0.0
+    informational_seconds: float = 1.0
+    informational_channels: str = "email-internal"
+    # Whether a company may be given the partner's scopes.
+    partner_scopes: bool = True
     webhook_lost: float = 0.0
     webhook_duplicated: float = 0.0
     webhook_reordered: float = 0.0
@@ -60,8 +76,9 @@ CHOICES: Mapping[str, tuple[object, ...]] = {
     "daily_limit_status": (403, 422, 429),
     "array_form": ("both", "plain", "brackets"),
     "reroute_status": (200, 409),
+    "informational_channels": ("email-internal", "any"),
 }
-PROBABILITIES = frozenset({"webhook_lost", "webhook_duplicated", "webhook_reordered"})
+PROBABILITIES = frozenset({"informational", "webhook_lost", "webhook_duplicated", "webhook_reordered"})
 WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
 

@@ -1,7 +1,7 @@
 """Counts what came and what is held: the truth that a sender's promise of `once` is measured against."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -13,7 +13,9 @@ class Entry:
     sha256: list[str] = field(default_factory=list)  # of each upload, in order
     held: int = 0  # invoices that exist under the UUID
     held_sha256: str = ""
-    faults: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # those of reroutes begin with "reroute "
+    reroutes: list[dict[str, object]] = field(default_factory=list)  # executed ones in order, answered or not
+    lost: int = 0  # how often the operator lost the invoice
 
 
 class Ledger:
@@ -26,6 +28,8 @@ class Ledger:
         self.uploads = 0
         self.held = 0
         self.doubled = 0
+        self.reroutes = 0
+        self.lost = 0
 
     def upload(self, uuid: str, *, company_id: str, sha256: str) -> int:
         """Note that a document arrived; tells the how-manieth upload of its UUID it is."""
@@ -44,12 +48,25 @@ class Ledger:
         self.held += 1
         self.doubled += entry.held == 2  # noqa: PLR2004 - the second is what doubles
 
-    def strike(self, name: str, uuid: str | None) -> None:
-        """Note that a fault was performed, and on which UUID if it was an upload."""
+    def lose(self, uuid: str) -> None:
+        """Note that what was held under the UUID is gone; the entry stays, and a new upload is the first again."""
+        entry = self.entries[uuid]
+        self.held -= entry.held
+        entry.held, entry.held_sha256 = 0, ""
+        entry.lost += 1
+        self.lost += 1
+
+    def reroute(self, uuid: str, *, channel: str, fields: Mapping[str, str], at: str) -> None:
+        """Note that a reroute was executed, whatever becomes of its answer."""
+        self.entries[uuid].reroutes.append({"channel": channel, "fields": dict(fields), "at": at})
+        self.reroutes += 1
+
+    def strike(self, name: str, uuid: str | None, *, prefix: str = "") -> None:
+        """Note that a fault was performed, and on which UUID if it was an upload or a reroute."""
         self.struck[name] += 1
         entry = self.entries.get(uuid or "")
         if entry is not None:
-            entry.faults.append(name)
+            entry.faults.append(prefix + name)
 
     def answered(self, endpoint: str, outcome: str) -> None:
         """Note the answer of a request: a status, or how the connection ended."""
@@ -69,6 +86,8 @@ class Ledger:
                     "company_id": entry.company_id,
                     "status": status_of(uuid),
                     "faults": entry.faults,
+                    "reroutes": entry.reroutes,
+                    "lost": entry.lost,
                 }
                 for uuid, entry in self.entries.items()
                 if (company_id is None or entry.company_id == company_id) and (not uuids or uuid in uuids)
@@ -83,6 +102,8 @@ class Ledger:
             "uploads": self.uploads,
             "held": self.held,
             "doubled": self.doubled,
+            "reroutes": self.reroutes,
+            "lost": self.lost,
             "faults": dict(self.struck),
             "requests": dict(sorted(self.requests.items())),
         }

@@ -126,7 +126,7 @@ def _message(one: Subscription, invoice: Invoice, step: Step, company: Company) 
     details = {
         "invoice_id": invoice.id,
         "invoice_number": facts.number,
-        "destination": invoice.destination,
+        "destination": invoice.destination_at(step.at),
         "recipient_name": facts.recipient.get("name"),
         "recipient_bid": facts.recipient.get("bid"),
         "recipient_eia": facts.recipient.get("eia"),

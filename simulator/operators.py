@@ -1,9 +1,10 @@
 """The operators that e-invoices can be addressed to: a part of the real list, enough to route by."""
 
 # Operator ids as Finnish senders use them: bank identifier codes, OVT codes, and PEPPOL for the network.
+INTERNAL = "003721291126"  # this operator itself
 OPERATORS: dict[str, tuple[str, str]] = {
     "PEPPOL": ("Peppol network", "FI"),
-    "003721291126": ("Maventa", "FI"),
+    INTERNAL: ("Maventa", "FI"),
     "003723327487": ("Apix Messaging Oy", "FI"),
     "003701011385": ("Tietoevry Oyj", "FI"),
     "BAWCFI22": ("Basware Oyj", "FI"),

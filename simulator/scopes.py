@@ -35,13 +35,16 @@ DEFAULT_SCOPES = ("global", "company")
 UNVERIFIED_SCOPES = frozenset({"company:read", "company:write", "lookup"})
 
 
-def granted(asked: str, *, verified: bool) -> list[str]:
-    """Give the scopes a company's token carries, aliases kept as asked, unknown ones left out."""
+def granted(asked: str, *, verified: bool, partner: bool = True) -> list[str]:
+    """Give the scopes a company's token carries, aliases kept as asked, unknown ones left out.
+
+    Of an alias that an unverified company may not have whole it gets the part that it may have.
+    """
     names = list(dict.fromkeys(asked.split())) or list(DEFAULT_SCOPES)
     known = [name for name in names if name in ALIASES or name in COMPANY_SCOPES]
-    if verified:
-        return known
-    return [name for name in known if expanded([name]) <= UNVERIFIED_SCOPES]
+    if not partner:
+        known = [name for name in known if not name.startswith("partner:")]
+    return known if verified else list(dict.fromkeys(left for name in known for left in _left(name)))
 
 
 def granted_to_operator(asked: str) -> list[str]:
@@ -53,6 +56,12 @@ def granted_to_operator(asked: str) -> list[str]:
 def expanded(names: list[str]) -> frozenset[str]:
     """Resolve aliases into the scopes they stand for."""
     return frozenset().union(*(ALIASES.get(name, frozenset({name})) for name in names))
+
+
+def _left(name: str) -> list[str]:
+    """Give what an unverified company keeps of a scope."""
+    scopes = expanded([name])
+    return [name] if scopes <= UNVERIFIED_SCOPES else sorted(scopes & UNVERIFIED_SCOPES)
 
 
 def suffices(held: frozenset[str], wanted: tuple[str, ...]) -> bool:

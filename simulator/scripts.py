@@ -10,6 +10,7 @@ from typing import Final
 
 from simulator.errors import SettingError
 from simulator.faults import Fault, Rule, Script, checked
+from simulator.mixture import MIXED_FAILURES
 
 NAMED: Final[dict[str, tuple[Rule, ...]]] = {
     "calm": (),
@@ -47,10 +48,13 @@ NAMED: Final[dict[str, tuple[Rule, ...]]] = {
     "accept-then-silence": (Rule(Fault.ACCEPT_THEN_SILENCE, attempt="first"),),
     "reset-after-accept": (Rule(Fault.RESET_AFTER_ACCEPT, attempt="first"),),
     "lying-500": (Rule(Fault.LYING_500, attempt="first"),),
+    # One invoice in ten fails, for every reason there is, and uploads and reroutes are answered badly besides.
+    "mixed-failures": MIXED_FAILURES,
 }
 KINDS: Final[dict[str, UnionType | type]] = {
     "fault": str, "on": str, "probability": int | float, "attempt": str | int, "seconds": int | float | None,
     "status": int | None, "retry_after": str | int | None, "company": str | None, "uuid": str | None,
+    "text": str | None, "key": str | None, "channel": str | None, "code": str | None, "message": str | None,
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
+from http.client import responses
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -79,8 +80,8 @@ class Server:
             answer = _performed(endpoint, call, strike)
         except Refusal as refusal:
             return refused(refusal)
-        if strike.fate is not None and answer.status == HTTPStatus.CREATED:
-            self._note(call, strike.fate)
+        if strike.fate is not None and answer.status in (HTTPStatus.CREATED, HTTPStatus.OK):
+            self._note(endpoint, call, strike.fate)
         return await self._after(request, endpoint, call, strike.exchange, answer)
 
     def _answered(self, endpoint: Endpoint, answer: Answer) -> web.Response:
@@ -89,8 +90,10 @@ class Server:
         self._simulation.ledger.answered(endpoint.name, str(answer.status))
         return _response(answer)
 
-    def _note(self, call: Call, rule: Rule) -> None:
-        self._simulation.ledger.strike(rule.fault.value, call.uuid)
+    def _note(self, endpoint: Endpoint, call: Call, rule: Rule) -> None:
+        reroute = endpoint.channel == "reroute"
+        uuid = call.names["id"].lower() if reroute else call.uuid
+        self._simulation.ledger.strike(rule.fault.value, uuid, prefix="reroute " if reroute else "")
 
     async def _unknown(self, request: web.Request) -> web.Response:
         """Answer 404 to a path that the simulator does not offer, and let the validator know."""
@@ -142,7 +145,7 @@ class Server:
         """Perform a fault that keeps the work from being done; None if the work goes on."""
         if rule is None or rule.fault not in BEFORE:
             return None
-        self._note(call, rule)
+        self._note(endpoint, call, rule)
         if rule.fault is Fault.TOKEN_STORM:
             self._simulation.tokens.expire_all()
             raise unauthorized("Access token is missing, invalid or expired")
@@ -156,7 +159,7 @@ class Server:
         """Perform a fault that spoils the answer to work that was done."""
         if rule is None:
             return answer
-        self._note(call, rule)
+        self._note(endpoint, call, rule)
         if rule.fault is Fault.SLOW:
             await asyncio.sleep(rule.duration or 0)
             return answer
@@ -187,7 +190,8 @@ def _performed(endpoint: Endpoint, call: Call, strike: Strike) -> Answer:
 def _lie(rule: Rule) -> Answer:
     status = rule.answer
     code = LYING_CODES.get(status, "too_many_requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "error")
-    return refused(Refusal(status, code, HTTPStatus(status).phrase, retry_after=rule.retry_after))
+    message = rule.message or responses.get(status, "Error")
+    return refused(Refusal(status, rule.code or code, message, retry_after=rule.retry_after))
 
 
 def _reset(request: web.Request) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from simulator.companies import READY_COMPANIES, Companies
 from simulator.faults import Script
-from simulator.invoices import Invoice
+from simulator.invoices import Invoice, Step
 from simulator.knobs import Knobs
 from simulator.ledger import Ledger
 from simulator.notifications import Notifications
@@ -52,6 +52,21 @@ class Simulation:
             self.documents[invoice.sha256] = content
             self.document_bytes += len(content)
         self.announce(invoice, since=invoice.created_at)
+
+    def lose(self, invoice: Invoice) -> None:
+        """Forget an invoice as if it had never come; only the ledger remembers. What lay ahead of it is off."""
+        del self.invoices[invoice.id]
+        theirs = self.of_company[invoice.company_id]
+        for one in theirs:
+            if one.id == invoice.id:
+                one.steps = []
+        self.of_company[invoice.company_id] = [one for one in theirs if one.id != invoice.id]
+        self.ledger.lose(invoice.id)
+
+    def divert(self, invoice: Invoice, steps: list[Step], now: float) -> None:
+        """Put an invoice on another course and tell the subscribers what will happen on it."""
+        invoice.divert(steps, now)
+        self.announce(invoice, since=now)
 
     def announce(self, invoice: Invoice, *, since: float) -> None:
         """Plan the webhooks of what happens to an invoice from this moment on."""

@@ -12,6 +12,7 @@ from simulator.simulation import Simulation
 LOOK_SECONDS = 0.05  # how often the queue is looked at; far below any settle time that matters
 REORDER_SECONDS = 0.5  # how much later a reordered message comes
 POSTS_AT_ONCE = 50
+SUCCESS = 2  # first digit of a status; nothing else acknowledges
 
 
 async def post_forever(simulation: Simulation) -> None:
@@ -42,7 +43,7 @@ async def _post(
             limit,
             session.post(message.destination, json=message.body, allow_redirects=False, timeout=timeout) as answer,
         ):
-            message.acknowledged = message.acknowledged or answer.ok
+            message.acknowledged = message.acknowledged or answer.status // 100 == SUCCESS
             outcome = str(answer.status)
     simulation.ledger.answered("webhook", outcome)
 
@@ -66,5 +67,7 @@ def _reordered(simulation: Simulation, message: Message) -> bool:
 
 
 def _die(simulation: Simulation, message: Message, what: str) -> float:
-    text = f"{simulation.script.seed}|{what}|{message.invoice.id}|{message.step.event}"
+    """Draw for one event of one invoice; the second failure of an invoice has a draw of its own."""
+    earlier = sum(one.event == message.step.event and one.at < message.step.at for one in message.invoice.steps)
+    text = f"{simulation.script.seed}|{what}|{message.invoice.id}|{message.step.event}|{earlier}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) / 2**64

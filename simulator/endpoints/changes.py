@@ -1,10 +1,12 @@
 """What can be done to an invoice that exists: reroute it, mark it handled, hand it to receivables, report it."""
 
+from http import HTTPStatus
+
 from simulator import routing
 from simulator.errors import Refusal, invalid_parameters, not_found
 from simulator.exchange import Answer, Call, Endpoint
-from simulator.invoices import Invoice
-from simulator.parameters import Parameter, table_of
+from simulator.invoices import FAILED, Invoice, instant
+from simulator.parameters import Parameter, Values, table_of
 
 SEND = ("invoice:send",)
 RECEIVE = ("invoice:receive",)
@@ -31,21 +33,22 @@ def reroute_einvoice(call: Call) -> Answer:
     """PUT /v1/invoices/{id}/reroute/einvoice."""
     values = call.json_values(EINVOICE)
     wish = routing.Wish(eia=values.text("recipient_eia"), operator=values.text("recipient_operator"), own_operator=True)
-    return _rerouted(call, wish, routing.EINVOICE)
+    return _rerouted(call, wish, routing.EINVOICE, values)
 
 
 def reroute_email(call: Call) -> Answer:
     """PUT /v1/invoices/{id}/reroute/email."""
-    wish = routing.Wish(email=call.json_values(EMAIL).text("recipient_email"), force_email=True)
-    return _rerouted(call, wish, routing.EMAIL)
+    values = call.json_values(EMAIL)
+    return _rerouted(call, routing.Wish(email=values.text("recipient_email"), force_email=True), routing.EMAIL, values)
 
 
 def reroute_print(call: Call) -> Answer:
     """PUT /v1/invoices/{id}/reroute/print."""
-    country = call.json_values(PRINT).text("recipient_country")
+    values = call.json_values(PRINT)
+    country = values.text("recipient_country")
     if len(country) != COUNTRY_LENGTH or not country.isupper():
         raise invalid_parameters("recipient_country does not have a valid value")
-    return _rerouted(call, routing.Wish(disabled=frozenset({"einvoice", "email"})), routing.PRINT)
+    return _rerouted(call, routing.Wish(disabled=frozenset({"einvoice", "email"})), routing.PRINT, values)
 
 
 def set_event(call: Call) -> Answer:
@@ -91,21 +94,30 @@ def report_definitions(_call: Call) -> Answer:
     return Answer(body={"criteria": [], "disclaimer_text": ""})
 
 
-def _rerouted(call: Call, wish: routing.Wish, channel: str) -> Answer:
+def _rerouted(call: Call, wish: routing.Wish, channel: str, values: Values) -> Answer:
     invoice = call.invoice()
-    knobs = call.simulation.knobs
-    if knobs.reroute_status != 200:  # noqa: PLR2004 - HTTP OK
-        raise Refusal(knobs.reroute_status, "document_in_invalid_state", "Invoice cannot be rerouted in its state")
-    way = routing.choose(wish, print_enabled=call.company.print_enabled)
+    _check_state(call, invoice)
+    way = routing.fated(routing.choose(wish, print_enabled=call.company.print_enabled), call.fate)
+    fields = {name: sent[-1] for name, sent in values.as_table().items()}
+    call.simulation.ledger.reroute(invoice.id, channel=channel, fields=fields, at=instant(call.now))
     _divert(call, invoice, way, channel)
     return Answer(200)
 
 
+def _check_state(call: Call, invoice: Invoice) -> None:
+    knobs = call.simulation.knobs
+    wrong_state = knobs.reroute_needs_failed and invoice.status(call.now) != FAILED
+    if wrong_state or knobs.reroute_status != HTTPStatus.OK:
+        status = HTTPStatus.CONFLICT if wrong_state else knobs.reroute_status
+        raise Refusal(status, "document_in_invalid_state", "Invoice cannot be rerouted in its state")
+
+
 def _divert(call: Call, invoice: Invoice, way: routing.Way, channel: str) -> None:
-    invoice.destination = channel
-    steps = routing.timeline(way, at=call.now, knobs=call.simulation.knobs, fate=None, uuid=invoice.id)
-    invoice.divert([routing.rerouted(call.now, channel), *steps], call.now)
-    call.simulation.announce(invoice, since=call.now)
+    knobs = call.simulation.knobs
+    at = call.now + knobs.reroute_lag_seconds
+    steps = routing.timeline(way, at=at, knobs=knobs, fate=call.fate, uuid=invoice.id)
+    turn = routing.rerouted(at, channel, silent=knobs.reroute_silent)
+    call.simulation.divert(invoice, [turn, *steps], call.now)
 
 
 ENDPOINTS = (

@@ -4,11 +4,20 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from simulator import companies, knobs, scripts
-from simulator.errors import Refusal, SettingError
+from simulator import companies, knobs, routing, scripts
+from simulator.actions import ACTION_CHANNELS, ACTION_KEYS
+from simulator.errors import Refusal, SettingError, not_found
 from simulator.exchange import Answer, Call, Endpoint
+from simulator.invoices import DELIVERED, FAILED, PENDING, Invoice
+from simulator.parameters import Parameter, pairs_of, read, table_of
 
 Result = TypeVar("Result")
+COURSE = table_of(
+    Parameter("status", choices=frozenset({PENDING, DELIVERED, FAILED}), required=True),
+    Parameter("text"),
+    Parameter("key", choices=ACTION_KEYS),
+    Parameter("channel", choices=frozenset(ACTION_CHANNELS)),
+)
 
 
 def ledger(call: Call) -> Answer:
@@ -54,9 +63,29 @@ def list_companies(call: Call) -> Answer:
 
 
 def put_company(call: Call) -> Answer:
-    """PUT /_simulator/companies/{id}: creates a company or changes the fields named."""
+    """PUT /_simulator/companies/{id}: creates a company or changes the fields named, {"company_state": "VERIFIED"}."""
     changes = _settled(lambda: _table(call))
     return Answer(body=companies.shown(_settled(lambda: call.simulation.companies.put(call.names["id"], changes))))
+
+
+def lose_invoice(call: Call) -> Answer:
+    """DELETE /_simulator/invoices/{id}: the operator loses an invoice that it had accepted; the ledger remembers."""
+    call.simulation.lose(_invoice(call))
+    return Answer(204)
+
+
+def set_invoice(call: Call) -> Answer:
+    """PUT /_simulator/invoices/{id}: what a person does in the operator's own console.
+
+    Takes `status` (PENDING, DELIVERED or FAILED) and, for the action, `text`, `key` and `channel`. Webhooks tell it.
+    """
+    invoice = _invoice(call)
+    values = read(COURSE, pairs_of(_settled(lambda: dict(_table(call)))), "both")
+    status, channel = values.text("status"), values.text("channel") or invoice.destination_at(call.now)
+    text, key = values.text("text") or None, values.text("key") or None
+    steps = routing.by_hand(status, at=call.now, channel=channel, text=text, key=key)
+    call.simulation.divert(invoice, steps, call.now)
+    return Answer(body={"id": invoice.id, "status": invoice.status(call.now)})
 
 
 def reset(call: Call) -> Answer:
@@ -74,6 +103,13 @@ def expire_tokens(call: Call) -> Answer:
 def health(_call: Call) -> Answer:
     """GET /_simulator/health."""
     return Answer(body={"status": "ok"})
+
+
+def _invoice(call: Call) -> Invoice:
+    invoice = call.simulation.invoices.get(call.names["id"].lower())
+    if invoice is None:
+        raise not_found()
+    return invoice
 
 
 def _settled(change: Callable[[], Result]) -> Result:
@@ -108,6 +144,8 @@ ENDPOINTS = (
     Endpoint("PUT", "/_simulator/knobs", change_knobs),
     Endpoint("GET", "/_simulator/companies", list_companies),
     Endpoint("PUT", "/_simulator/companies/{id}", put_company),
+    Endpoint("PUT", "/_simulator/invoices/{id}", set_invoice),
+    Endpoint("DELETE", "/_simulator/invoices/{id}", lose_invoice),
     Endpoint("POST", "/_simulator/expire_tokens", expire_tokens),
     Endpoint("POST", "/_simulator/reset", reset),
     Endpoint("GET", "/_simulator/health", health),

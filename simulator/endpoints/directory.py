@@ -4,7 +4,7 @@ from simulator.endpoints.reading import paging, paging_headers
 from simulator.errors import invalid_parameters
 from simulator.exchange import Answer, Call, Endpoint
 from simulator.invoices import Invoice
-from simulator.operators import OPERATORS
+from simulator.operators import INTERNAL, OPERATORS
 from simulator.parameters import Parameter, table_of
 from simulator.routing import UNLISTED
 
@@ -63,7 +63,7 @@ def receivers(call: Call) -> Answer:
     if not address or UNLISTED in address:
         return Answer(body=[])
     network = "PEPPOL" if "PEPPOL" in networks else networks[0]
-    entry = {"eia": address, "network": network, "operator": "PEPPOL" if network == "PEPPOL" else "003721291126"}
+    entry = {"eia": address, "network": network, "operator": "PEPPOL" if network == "PEPPOL" else INTERNAL}
     return Answer(body=[entry])
 
 

@@ -51,7 +51,7 @@ def index(call: Call) -> Answer:
     if "-received_at" in (values.many("sort") or ()):
         matches.reverse()
     start = (page - 1) * per_page
-    body = [shown(invoice, call.now, base_url=call.base_url) for invoice in matches[start : start + per_page]]
+    body = [_view(call, invoice) for invoice in matches[start : start + per_page]]
     headers = paging_headers(call, total=len(matches), page=page, per_page=per_page)
     return Answer(body=body, headers=headers)
 
@@ -59,7 +59,7 @@ def index(call: Call) -> Answer:
 def show(call: Call) -> Answer:
     """GET /v1/invoices/{id}."""
     call.query_values(SHOW)
-    return Answer(body=shown(call.invoice(), call.now, base_url=call.base_url, with_actions=True))
+    return Answer(body=_view(call, call.invoice()))
 
 
 def actions(call: Call) -> Answer:
@@ -98,6 +98,10 @@ def paging_headers(call: Call, *, total: int, page: int, per_page: int) -> dict[
     headers = {"X-Total": total, "X-Total-Pages": pages, "X-Page": page, "X-Per-Page": per_page}
     neighbours = {"X-Next-Page": page + 1 if page < pages else "", "X-Prev-Page": page - 1 if page > 1 else ""}
     return {name: str(value) for name, value in (headers | neighbours).items()}
+
+
+def _view(call: Call, invoice: Invoice) -> dict[str, object]:
+    return shown(invoice, call.now, base_url=call.base_url, with_actions=call.simulation.knobs.list_actions)
 
 
 def _matches(call: Call, values: Values, ids: list[str] | None) -> list[Invoice]:

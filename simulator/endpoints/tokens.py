@@ -35,7 +35,8 @@ def issue(call: Call) -> Answer:
     company = call.simulation.companies.get(client_id)
     if company is None or not _opens(call, company, secret, values.text("vendor_api_key")):
         raise Refusal(call.simulation.knobs.bad_credentials_status, "invalid_credentials", "Invalid credentials")
-    names = granted(values.text("scope"), verified=company.verified)
+    partner = call.simulation.knobs.partner_scopes
+    names = granted(values.text("scope"), verified=company.verified, partner=partner)
     return _granted(call, company.id, company.id, values.text("vendor_api_key") or company.vendor_key, names)
 
 

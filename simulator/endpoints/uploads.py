@@ -86,7 +86,7 @@ def create(call: Call) -> Answer:
     company = call.company
     _check_facts(call, facts)
     _check_limits(call, company, facts)
-    way = routing.choose(_wish(values, facts), print_enabled=company.print_enabled)
+    way = routing.fated(routing.choose(_wish(values, facts), print_enabled=company.print_enabled), call.fate)
     invoice = Invoice(
         id=uuid,
         company_id=company.id,
@@ -103,7 +103,8 @@ def create(call: Call) -> Answer:
     invoice.steps = [routing.created(call.now), *steps]
     call.simulation.hold(invoice, file.content)
     # A new invoice is PENDING in the answer even if its fate is to fail in the same moment.
-    return Answer(201, {**shown(invoice, call.now, base_url=call.base_url), "status": "PENDING"})
+    view = shown(invoice, call.now, base_url=call.base_url, with_actions=False)
+    return Answer(201, {**view, "status": "PENDING"})
 
 
 def _file(parts: list[multipart.Part]) -> multipart.Part:
@@ -131,7 +132,7 @@ def _duplicate(call: Call, existing: Invoice) -> Answer:
     status = call.simulation.knobs.duplicate_status
     own = existing.company_id == call.company.id
     if status == 201 and own:  # noqa: PLR2004 - HTTP Created
-        return Answer(201, shown(existing, call.now, base_url=call.base_url))
+        return Answer(201, shown(existing, call.now, base_url=call.base_url, with_actions=False))
     status = status if status in DUPLICATE_CODES else 422
     raise Refusal(status, DUPLICATE_CODES[status], "An invoice with this uuid already exists", ["uuid is already used"])
 
@@ -151,7 +152,7 @@ def _check_limits(call: Call, company: Company, facts: Facts) -> None:
     today = sum(1 for one in earlier if one.created_at > call.now - DAY_SECONDS)
     if company.daily_limit and today >= company.daily_limit:
         status = call.simulation.knobs.daily_limit_status
-        raise Refusal(status, "forbidden", f"DAILY INVOICE LIMIT ({company.daily_limit}) REACHED")
+        raise Refusal(status, "forbidden", f"USER DAILY INVOICE LIMIT ({company.daily_limit}) REACHED")
     if company.stop_duplicate_numbers and any(_same_number(call, one, facts) for one in earlier):
         raise invalid_parameters("invoice number was sent within the last week")
 

@@ -96,7 +96,7 @@ def test_ledger_of_one_company(operator, companies, uuid):
 
     assert list(ledger["invoices"]) == [uuid]
     assert set(ledger["invoices"][uuid]) == {
-        "uploads", "sha256", "held", "held_sha256", "company_id", "status", "faults",
+        "uploads", "sha256", "held", "held_sha256", "company_id", "status", "faults", "reroutes", "lost",
     }  # fmt: skip
     assert (ledger["totals"]["uploads"], ledger["totals"]["held"], ledger["totals"]["doubled"]) == (2, 2, 0)
     assert ledger["totals"]["requests"]["POST /v1/invoices 201"] == 2

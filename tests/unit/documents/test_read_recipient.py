@@ -313,6 +313,12 @@ def test_addresses_fit_the_operator(buyer, expected):
     assert (found.email, found.eia) == expected
 
 
+def test_next_email_is_asked_when_unreadable():
+    several = BUYER_EMAIL.replace("Buyer", "InvoiceRecipient").replace("osto@", "a@example.fi; b@")
+
+    assert read_recipient(finvoice_of(several, BUYER_EMAIL)) == Recipient(email="osto@example.fi")
+
+
 def test_long_operator_is_left_out():
     content = finvoice_of(TRANSMISSION.replace("DABAFIHH", "D" * 129))
 

@@ -1,0 +1,70 @@
+"""Whether a run has come to rest, and what it took: for the commands that prove a run against the operator's ledger.
+
+Scans everything, so for installations as small as a demo.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from pipeline.domain.state import OPEN_STATES, State
+
+UNSETTLED = text("""
+    SELECT (SELECT count(*) FROM invoice WHERE state = ANY(:open) OR route_at IS NOT NULL)
+        + (SELECT count(*) FROM way_out WHERE status IN ('planned', 'begun', 'unclear'))
+        + (SELECT count(*) FROM route_case WHERE decide_at IS NOT NULL)
+""")
+INVOICES = text("SELECT id, state, supersedes, document_sha256 FROM invoice")
+DONE_REROUTES = text("""
+    SELECT invoice_id, count(*) AS n FROM way_out
+    WHERE status = 'done' AND kind IN ('einvoice', 'email', 'print') GROUP BY invoice_id
+""")
+CASES = text("SELECT owner, status, count(*) AS n FROM route_case GROUP BY owner, status")
+BATCHES = text("SELECT id FROM batch ORDER BY id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """One invoice as we keep it."""
+
+    state: State
+    supersedes: UUID | None
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standings:
+    """Everything a run left behind."""
+
+    invoices: dict[UUID, Kept]
+    done_reroutes: Counter[UUID]
+    """By invoice, how many reroutes of ours were carried out."""
+    cases: Counter[tuple[str, str]]
+    """By owner and status."""
+
+
+def count_unsettled(session: Session) -> int:
+    """Count what is still to change without a person: open invoices, failures without a case, ways out on the way."""
+    states = [state.value for state in OPEN_STATES]
+    return int(session.connection().execute(UNSETTLED, {"open": states}).scalar_one())
+
+
+def read_standings(session: Session) -> Standings:
+    """Return every invoice with its state and lineage, the reroutes carried out, and the cases."""
+    connection = session.connection()
+    return Standings(
+        invoices={
+            row.id: Kept(state=State(row.state), supersedes=row.supersedes, sha256=row.document_sha256.hex())
+            for row in connection.execute(INVOICES)
+        },
+        done_reroutes=Counter({row.invoice_id: row.n for row in connection.execute(DONE_REROUTES)}),
+        cases=Counter({(row.owner, row.status): row.n for row in connection.execute(CASES)}),
+    )
+
+
+def list_batch_ids(session: Session) -> list[int]:
+    """Return the ids of all batches."""
+    return [row.id for row in session.connection().execute(BATCHES)]

@@ -1,11 +1,15 @@
 import json
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
 import pytest
+
+from simulator.knobs import Knobs
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -19,6 +23,15 @@ def run(*arguments):
         timeout=30,
         check=False,
     )
+
+
+def test_help_names_every_knob_and_control():
+    """--help lists each knob with its default, and what can be controlled while the simulator runs."""
+    told = run("--help").stdout
+
+    assert set(re.findall(r"^  (\w+)=", told, re.MULTILINE)) == {field.name for field in fields(Knobs)}
+    assert "PUT /_simulator/invoices/{id}" in told
+    assert "DELETE /_simulator/invoices/{id}" in told
 
 
 def test_simulator_ends_cleanly_on_sigterm(start):

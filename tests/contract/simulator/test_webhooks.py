@@ -1,6 +1,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
 
 import pytest
 
@@ -164,3 +165,94 @@ def test_wrong_subscription_is_refused(operator, wrong):
     body = {"destination_type": "WEBHOOK", "destination": "http://127.0.0.1:9/", "events": EVENTS} | wrong
 
     assert operator.call("POST", "/v1/company/notifications", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("status", [301, 404, 503])
+def test_only_success_acknowledges(operator, listener, status):
+    """Redirects and errors acknowledge nothing: the webhook comes again when asked for."""
+    listener.status = status
+    subscribe(operator, listener.url, EVENTS[:1])
+    operator.upload()
+    posted(operator, 1)
+
+    operator.call("POST", "/v1/company/notifications_resend_unacknowledged")
+    posted(operator, 2)
+
+    assert len(listener.got) == 2
+
+
+def test_lost_webhook_comes_when_asked_for(operator, listener):
+    """A webhook that was lost is unacknowledged, so resending brings it."""
+    operator.control("PUT", "knobs", {"webhook_lost": 1})
+    subscribe(operator, listener.url, EVENTS[:1])
+    operator.upload()
+    posted(operator, 1)
+
+    operator.call("POST", "/v1/company/notifications_resend_unacknowledged")
+    posted(operator, 2)
+
+    assert len(listener.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "events"), [("FAILED", EVENTS[2:]), ("DELIVERED", EVENTS[:2]), ("PENDING", [])], ids=str
+)
+def test_change_by_hand_is_told(operator, listener, uuid, status, events):
+    """What a person does in the operator's console is posted like anything else."""
+    operator.control("PUT", "knobs", {"settle_seconds": 100})
+    subscribe(operator, listener.url)
+    operator.upload(uuid=uuid)
+
+    operator.control("PUT", f"invoices/{uuid}", {"status": status, "text": "By hand"})
+    other = operator.upload().json()["id"]
+    operator.control("PUT", f"invoices/{other}", {"status": "DELIVERED"})
+
+    def of_other(_):
+        return {one["event"] for one in listener.got if one["event_data"]["invoice_id"] == other} == set(EVENTS[:2])
+
+    operator.until_control("health", of_other)  # by then anything of the first has come
+    own = [one for one in listener.got if one["event_data"]["invoice_id"] == uuid]
+    assert sorted(one["event"] for one in own) == events
+    assert {one["event_data"].get("error_message") for one in own if status == "FAILED"} <= {"By hand"}
+
+
+def test_lost_invoice_is_told_of_no_more(operator, listener, uuid):
+    """What lay ahead of an invoice that the operator lost is never posted."""
+    subscribe(operator, listener.url, EVENTS[:1])
+    operator.upload(uuid=uuid)
+    operator.control("DELETE", f"invoices/{uuid}")
+    other = operator.upload().json()["id"]
+
+    operator.until_control("health", lambda _: listener.got)
+
+    assert [one["event_data"]["invoice_id"] for one in listener.got] == [other]
+
+
+def test_reroute_is_told_with_its_new_destination(operator, listener, uuid):
+    """After a reroute the webhook names the channel that the invoice went by in the end."""
+    operator.control("PUT", "faults", [{"fault": "failed"}])
+    subscribe(operator, listener.url, EVENTS[:1])
+    operator.upload(uuid=uuid)
+
+    operator.call("PUT", f"/v1/invoices/{uuid}/reroute/email", json={"recipient_email": "a@example.invalid"})
+    posted(operator, 1)
+
+    assert listener.got[0]["event_data"]["destination"] == "EMAIL"
+
+
+def test_second_failure_has_a_luck_of_its_own(operator, listener):
+    """Losses are drawn for each event: an invoice whose first failure was lost may still tell of its second."""
+    operator.control("PUT", "knobs", {"webhook_lost": 0.5, "settle_seconds": 100})
+    subscribe(operator, listener.url, EVENTS[2:])
+    uuids = [operator.upload(uuid=str(UUID(int=at << 64))).json()["id"] for at in range(1, 21)]
+
+    for text in ("first", "second"):
+        for uuid in uuids:
+            operator.control("PUT", f"invoices/{uuid}", {"status": "FAILED", "text": text})
+    posted(operator, 40)
+
+    told = {uuid: [] for uuid in uuids}
+    for one in listener.got:
+        told[one["event_data"]["invoice_id"]].append(one["event_data"]["error_message"])
+    assert ["first"] in told.values()
+    assert ["second"] in told.values()

@@ -7,12 +7,14 @@ from uuid import UUID
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.bootstrap import open_database
-from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
+from pipeline.cli.cases_words import moment
+from pipeline.cli.output import JsonOption, err, friendly_errors, out, print_json
+from pipeline.cli.show_story import Who, additions_as_json, describe_case, operator_state, timeline, what_next, whose
 from pipeline.domain.next_step import next_step
 from pipeline.domain.state import State
 from pipeline.settings import load_settings
@@ -31,13 +33,14 @@ STATE_STYLES = {
     State.HELD: "yellow",
     State.IN_DOUBT: "yellow",
 }
+WHO_STYLES = {Who.US: "dim", Who.OPERATOR: "cyan", Who.CASE: "yellow"}
 
 
 def show(
     uuid: Annotated[UUID, typer.Argument(help="The invoice's UUID.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show one invoice: its state, why, what happens next, attempts and events."""
+    """Show the whole story of one invoice: its state, why, what happens next and when, and all that happened."""
     with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
         story = read_story(session, uuid)
     if as_json:
@@ -57,12 +60,16 @@ def list_(
     """List invoices, the newest first."""
     with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
         company_id = find_company(session, company).id if company is not None else None
-        wanted = InvoiceFilter(state=state, company_id=company_id, batch=batch, number=number, limit=limit)
+        # One more than asked for tells whether there are more, without counting them.
+        wanted = InvoiceFilter(state=state, company_id=company_id, batch=batch, number=number, limit=limit + 1)
         found = list_invoices(session, wanted)
+    shown, more = found[:limit], len(found) > limit
     if as_json:
-        print_json({"invoices": [invoice_as_json(invoice, name) for invoice, name in found]})
+        print_json({"invoices": [invoice_as_json(invoice, name) for invoice, name in shown], "more": more})
         return
-    out().print(_list_for_people(found) if found else "No invoice fits.")
+    out().print(_list_for_people(shown) if shown else "No invoice fits.")
+    if more:
+        err().print(f"the newest {limit}; --limit for more")
 
 
 def _list_for_people(found: Sequence[tuple[InvoiceRow, str]]) -> Table:
@@ -89,7 +96,7 @@ def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]
         "uuid": invoice.id,
         "state": state,
         "why": invoice.reason,
-        "next_step": next_step(state, due_at=invoice.due_at),
+        "next_step": next_step(state, due_at=invoice.due_at, look_at=invoice.look_at, route_at=invoice.route_at),
         "due_at": invoice.due_at,
         "company": invoice.company_id,
         "company_name": company_name,
@@ -106,6 +113,10 @@ def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]
         "sha256": invoice.document_sha256,
         "size": invoice.size,
         "operator_status": invoice.operator_status,
+        "operator_state": operator_state(invoice),
+        "channel": invoice.channel,
+        "next_look_at": invoice.look_at,
+        "supersedes": invoice.supersedes,
         "uploads": invoice.uploads,
         "submitted_at": invoice.submitted_at,
         "accepted_at": invoice.accepted_at,
@@ -116,6 +127,7 @@ def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]
 def _story_as_json(story: Story) -> dict[str, object]:
     return {
         **invoice_as_json(story.invoice, story.company.name),
+        "next_step": what_next(story),
         "batch": story.batch,
         "company_held": story.company.hold_reason,
         "attempts": [
@@ -135,60 +147,76 @@ def _story_as_json(story: Story) -> dict[str, object]:
             {"at": event.at, "kind": event.kind, "from": event.source, "to": event.target, "cause": event.cause}
             for event in story.events
         ],
+        **additions_as_json(story),
     }
 
 
 def _story_for_people(story: Story) -> Group:
     invoice = story.invoice
     facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
     for name, value in (
         ("state", _state(invoice)),
         ("why", Text(invoice.reason or "as it should be")),
-        ("next", Text(next_step(State(invoice.state), due_at=invoice.due_at))),
+        ("next", Text(what_next(story))),
+        ("operator", Text(_operator(invoice))),
+        *_case(story),
         ("customer", Text(_known(invoice.buyer_name))),
         ("total", Text(_total(invoice))),
         ("company", Text(story.company.name)),
+        ("batch", Text(story.batch or "none")),
         ("file", Text(f"{invoice.filename}  {invoice.format}  {invoice.size} bytes")),
         ("options", Text(_options(invoice))),
-        ("submitted", Text(f"{invoice.submitted_at:%Y-%m-%d %H:%M:%S} UTC")),
+        ("submitted", Text(f"{moment(invoice.submitted_at)} UTC")),
         ("sha-256", Text(invoice.document_sha256.hex())),
     ):
-        facts.add_row(Text(name, style="dim"), value)
+        facts.add_row(name, value)
     if story.company.hold_reason:
-        facts.add_row(
-            Text("held", style="dim"), Text(f"the company is held: {story.company.hold_reason}", style="yellow")
-        )
-    return Group(
-        Text.assemble(("Invoice ", "bold"), (_known(invoice.number), "bold"), f"  {invoice.id}"),
-        facts,
-        Text(),
-        _attempts(story),
-        Text(),
-        _events(story),
+        facts.add_row("held", Text(f"the company is held: {story.company.hold_reason}", style="yellow"))
+    head = Text.assemble(("Invoice ", "bold"), (_known(invoice.number), "bold"), f"  {invoice.id}")
+    chain: list[RenderableType] = [Text(), _chain(story)] if len(story.chain) > 1 else []
+    return Group(head, facts, *chain, Text(), _timeline(story))
+
+
+def _operator(invoice: InvoiceRow) -> str:
+    finer = operator_state(invoice)
+    told = f"{finer['number']} {finer['name']}" if finer else invoice.operator_status or "not asked yet"
+    only = ", information only" if finer and finer["information_only"] else ""
+    by = f", by {invoice.channel}" if invoice.channel else ""
+    seen = f", seen {moment(invoice.seen_at)} UTC" if invoice.seen_at else ""
+    return f"{told}{only}{by}{seen}"
+
+
+def _case(story: Story) -> list[tuple[str, Text]]:
+    case, line = story.case, describe_case(story)
+    if case is None or line is None:
+        return []
+    return [("case", Text(line)), ("means", Text(case.words)), ("advice", Text(case.advice))]
+
+
+def _chain(story: Story) -> Table:
+    table = Table(
+        title="Sent as new, from the first to the last", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
-
-
-def _attempts(story: Story) -> Table:
-    table = Table(title="Attempts", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("no.", "kind", "began (UTC)", "took", "outcome"):
+    for name in ("UUID", "state", "submitted (UTC)", ""):
         table.add_column(name, no_wrap=True)
-    table.add_column("answer")
-    for attempt in story.attempts:
-        took = f"{(attempt.finished_at - attempt.started_at).total_seconds():.2f} s" if attempt.finished_at else "?"
-        said = " ".join(str(part) for part in (attempt.http_status, attempt.error_code, attempt.message) if part)
-        outcome = attempt.outcome or "nobody lived to tell"
-        table.add_row(str(attempt.number), attempt.kind, _clock(attempt.started_at), took, outcome, Text(said))
+    for link in story.chain:
+        here = "this" if link.invoice_id == story.invoice.id else ""
+        style = STATE_STYLES.get(link.state, "")
+        table.add_row(str(link.invoice_id), Text(link.state, style=style), f"{link.submitted_at:%m-%d %H:%M}", here)
     return table
 
 
-def _events(story: Story) -> Table:
-    table = Table(title="Events", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("when (UTC)", "what", "state"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("cause")
-    for event in story.events:
-        moved = event.target if event.source in (None, event.target) else f"{event.source} → {event.target}"
-        table.add_row(_clock(event.at), event.kind, moved, Text(event.cause))
+def _timeline(story: Story) -> Table:
+    table = Table(title="What happened", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("when (UTC)", no_wrap=True)
+    table.add_column("who", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    for each in timeline(story):
+        other = whose(story, each)
+        told = f"{other}: {each.what}" if other else each.what
+        table.add_row(_clock(each.at), Text(each.who, style=WHO_STYLES[each.who]), Text(told))
     return table
 
 

@@ -1,7 +1,9 @@
 """What happens next to an invoice, in words for a person. Knows nothing of where they are shown."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.domain.cause import Owner
 from pipeline.domain.state import State
 
 NEXT_STEPS: dict[State, str] = {
@@ -17,9 +19,77 @@ NEXT_STEPS: dict[State, str] = {
     State.SUPERSEDED: "nothing: a new invoice took its place",
     State.CANCELLED: "nothing: it was cancelled before it was sent",
 }
+STUCK = frozenset({State.FAILED, State.REFUSED})
+"""States that a case leads out of."""
+FOLLOWED = frozenset({State.ACCEPTED, State.DELIVERED})
+"""States in which the operator is asked about it."""
 
 
-def next_step(state: State, *, due_at: datetime | None) -> str:
-    """Say what happens next, and when if a time is set."""
+@dataclass(frozen=True, kw_only=True)
+class CompanyHold:
+    """Why a company is held, and when it is asked about again."""
+
+    cause: str
+    advice: str | None
+    check_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseStanding:
+    """Where the case of a failed invoice stands."""
+
+    owner: Owner
+    plan: str | None
+    """What is going to happen, or why a person is asked."""
+    decide_at: datetime | None
+    """When the rules are asked; None when a person is."""
+    way: str | None = None
+    """The way out that is under way, in words."""
+    way_at: datetime | None = None
+    """Not before then."""
+    closed_reason: str | None = None
+
+
+def next_step(
+    state: State,
+    *,
+    due_at: datetime | None,
+    look_at: datetime | None = None,
+    route_at: datetime | None = None,
+    hold: CompanyHold | None = None,
+    case: CaseStanding | None = None,
+) -> str:
+    """Say what happens next, and when if a time is set.
+
+    `hold` is given only for what waits for its company, `case` only where there is one.
+    """
+    if state is State.HELD and hold is not None:
+        return _held(hold)
+    if state in STUCK and case is not None:
+        return _routed(case)
+    if state in STUCK and route_at is not None:
+        return f"why it failed is read and judged (at {_clock(route_at)})"
+    if state in FOLLOWED and look_at is not None:
+        return f"{NEXT_STEPS[state]} (next at {_clock(look_at)})"
     words = NEXT_STEPS[state]
-    return f"{words} (at {due_at:%Y-%m-%d %H:%M:%S} UTC)" if due_at is not None else words
+    return f"{words} (at {_clock(due_at)})" if due_at is not None else words
+
+
+def _held(hold: CompanyHold) -> str:
+    when = f" (next at {_clock(hold.check_at)})" if hold.check_at else ""
+    todo = f"; {hold.advice}" if hold.advice else ""
+    return f"it waits for its company, which is asked about again and goes on by itself{when}: {hold.cause}{todo}"
+
+
+def _routed(case: CaseStanding) -> str:
+    if case.closed_reason is not None:
+        return f"nothing: its case was closed: {case.closed_reason}"
+    if case.way is not None:
+        return f"{case.way}" + (f" (not before {_clock(case.way_at)})" if case.way_at else "")
+    if case.decide_at is not None:
+        return f"the rules decide (at {_clock(case.decide_at)})" + (f": {case.plan}" if case.plan else "")
+    return f"the {case.owner} decides" + (f": {case.plan}" if case.plan else "")
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from pipeline.domain.errors import UnknownInvoiceError
 from pipeline.domain.state import State
+from pipeline.storage.case_tables import CaseRow, FailureRow, OperatorActionRow, WayOutRow
 from pipeline.storage.tables import AttemptRow, BatchRow, CompanyRow, EventRow, InvoiceRow
 
 PROGRESS = text("""
@@ -29,6 +30,37 @@ OVERDUE = text("""
 """)
 
 
+CHAIN = text("""
+    WITH RECURSIVE earlier AS (
+        SELECT id, supersedes, 0 AS place FROM invoice WHERE id = :id
+        UNION ALL
+        SELECT i.id, i.supersedes, e.place - 1 FROM invoice AS i JOIN earlier AS e ON i.id = e.supersedes
+        WHERE e.place > -:most
+    ), later AS (
+        SELECT id, 0 AS place FROM invoice WHERE id = :id
+        UNION ALL
+        SELECT i.id, l.place + 1 FROM invoice AS i
+        JOIN later AS l ON i.supersedes = l.id AND i.state <> 'cancelled' WHERE l.place < :most
+    )
+    SELECT invoice.id, number, state, submitted_at, changed_at
+    FROM (SELECT id, place FROM earlier UNION SELECT id, place FROM later) AS chain JOIN invoice USING (id)
+    ORDER BY place
+""")
+"""Every invoice that took another's place, from the first to the last; a cancelled one took nobody's."""
+LONGEST_CHAIN = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One invoice of a chain in which each took the place of the one before."""
+
+    invoice_id: UUID
+    number: str | None
+    state: State
+    submitted_at: datetime
+    changed_at: datetime
+
+
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """An invoice with everything that happened to it, in order."""
@@ -38,6 +70,15 @@ class Story:
     batch: str | None
     attempts: Sequence[AttemptRow]
     events: Sequence[EventRow]
+    case: CaseRow | None
+    """The case it is in, or was in before another invoice took its place."""
+    failures: Sequence[FailureRow]
+    """Of the whole case, those of earlier and later invoices too."""
+    ways_out: Sequence[WayOutRow]
+    """As failures."""
+    actions: Sequence[OperatorActionRow]
+    chain: tuple[Link, ...]
+    """From the first invoice to the last; only this one when nothing was resent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +113,53 @@ def read_story(session: Session, invoice_id: UUID) -> Story:
         select(AttemptRow).where(AttemptRow.invoice_id == invoice_id).order_by(col(AttemptRow.number))
     ).all()
     events = session.exec(select(EventRow).where(EventRow.invoice_id == invoice_id).order_by(col(EventRow.id))).all()
+    actions = session.exec(
+        select(OperatorActionRow)
+        .where(OperatorActionRow.invoice_id == invoice_id)
+        .order_by(func.coalesce(OperatorActionRow.happened_at, OperatorActionRow.read_at), col(OperatorActionRow.id))
+    ).all()
+    case = _find_case(session, invoice_id)
+    failures, ways_out = _read_history(session, case.id) if case else ((), ())
     return Story(
-        invoice=invoice, company=company, batch=batch.name if batch else None, attempts=attempts, events=events
+        invoice=invoice,
+        company=company,
+        batch=batch.name if batch else None,
+        attempts=attempts,
+        events=events,
+        case=case,
+        failures=failures,
+        ways_out=ways_out,
+        actions=actions,
+        chain=_read_chain(session, invoice_id),
+    )
+
+
+def _find_case(session: Session, invoice_id: UUID) -> CaseRow | None:
+    case = session.exec(select(CaseRow).where(CaseRow.invoice_id == invoice_id)).one_or_none()
+    if case is not None:
+        return case
+    # A case goes over to the successor; the failures stay with the invoice that failed.
+    failed = select(FailureRow.case_id).where(FailureRow.invoice_id == invoice_id).limit(1)
+    return session.exec(select(CaseRow).where(col(CaseRow.id).in_(failed))).one_or_none()
+
+
+def _read_history(session: Session, case_id: int) -> tuple[Sequence[FailureRow], Sequence[WayOutRow]]:
+    failures = session.exec(select(FailureRow).where(FailureRow.case_id == case_id).order_by(col(FailureRow.id)))
+    ways = session.exec(select(WayOutRow).where(WayOutRow.case_id == case_id).order_by(col(WayOutRow.id)))
+    return failures.all(), ways.all()
+
+
+def _read_chain(session: Session, invoice_id: UUID) -> tuple[Link, ...]:
+    rows = session.connection().execute(CHAIN, {"id": invoice_id, "most": LONGEST_CHAIN})
+    return tuple(
+        Link(
+            invoice_id=row.id,
+            number=row.number,
+            state=State(row.state),
+            submitted_at=row.submitted_at,
+            changed_at=row.changed_at,
+        )
+        for row in rows
     )
 
 

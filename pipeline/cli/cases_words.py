@@ -1,0 +1,44 @@
+"""Causes, ways out and instants in words for a person. Knows nothing of where they are shown."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from pipeline.domain.way import Way
+
+WAYS: Mapping[str, str] = {
+    Way.EINVOICE: "reroute to another e-invoice address",
+    Way.EMAIL: "reroute by e-mail",
+    Way.PRINT: "reroute by print",
+    Way.RESEND: "resend as a new invoice",
+    Way.RETRY: "retry under the same UUID",
+    Way.CLOSE: "close",
+}
+FIELD_PREFIX = "recipient_"
+
+
+def way_words(way: str, fields: Mapping[str, object] | None = None) -> str:
+    """Say what a way out does, and with which address."""
+    words = WAYS.get(way, way)
+    shown = fields_words(fields or {})
+    return f"{words} ({shown})" if shown else words
+
+
+def fields_words(fields: Mapping[str, object]) -> str:
+    """Say where to: the operator's fields without their prefix."""
+    return ", ".join(f"{name.removeprefix(FIELD_PREFIX)} {value}" for name, value in fields.items())
+
+
+def plain(word: str) -> str:
+    """Return a stored name as people write it: recipient_address becomes `recipient address`."""
+    return word.replace("_", " ")
+
+
+def moment(at: datetime) -> str:
+    """Return an instant for a table of 80 columns, in UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def sums(totals: Mapping[str, Decimal]) -> str:
+    """Return the sum of each currency."""
+    return ", ".join(f"{total:,} {currency}" for currency, total in sorted(totals.items())) or "no known total"

@@ -84,7 +84,8 @@ RECORD = text("""
         operator_status = coalesce(:status, operator_status),
         accepted_at = CASE WHEN :target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
         last_upload_at = CASE WHEN :source = 'sending' THEN :now ELSE last_upload_at END,
-        look_at = :look_at, changed_at = :now
+        look_at = :look_at, changed_at = :now,
+        route_at = CASE WHEN :target = 'refused' THEN CAST(:now AS timestamptz) ELSE route_at END
     WHERE id = :id AND epoch = :epoch AND state = :source AND lease_until IS NOT NULL
     RETURNING id
 """)

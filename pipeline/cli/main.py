@@ -6,6 +6,7 @@ from pipeline.cli.company import company_app
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
 from pipeline.cli.release import release
+from pipeline.cli.route import route_app
 from pipeline.cli.send import build_send
 from pipeline.cli.show import list_, show
 from pipeline.cli.system import db_app, down, key_app, simulator, up
@@ -40,6 +41,7 @@ def build_cli(bell: Bell) -> typer.Typer:
     ):
         cli.command(name, epilog=f"Example: {example}")(command)
     cli.add_typer(company_app, name="company")
+    cli.add_typer(route_app, name="route")
     cli.add_typer(db_app, name="db")
     cli.add_typer(key_app, name="key")
     return cli

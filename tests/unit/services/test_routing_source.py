@@ -44,7 +44,7 @@ def test_a_broken_file_leaves_everything_to_a_person(tmp_path, caplog):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ConfigurationError, match="nowhere.toml"):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml"):
         read_routing(tmp_path / "nowhere.toml")
 
 

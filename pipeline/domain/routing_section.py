@@ -44,7 +44,7 @@ class Problems:
 
     def add(self, path: Path, what: str) -> None:
         """Note one mistake where it stands."""
-        self.found.append((self.line(path), what))
+        self.found.append((self.line(path), "".join(char if char.isprintable() else "?" for char in what)))
 
     def complain(self) -> None:
         """Raise everything found, by line, one a line; do nothing when all is well."""

@@ -239,9 +239,9 @@ def test_unknown_is_no_name_for_a_row():
 
 
 def test_all_mistakes_are_told_at_once_in_order():
-    told = complaints(
-        WHOLE.replace("loop = 4", "loop = x4").replace("x4", "'4'").replace('"5d"', "5").replace('"no-route"', '"no"')
-    )
+    text = WHOLE.replace("loop = 4", "lop = 4").replace('"5d"', "5").replace('"no-route"', '"no"')
+
+    told = complaints(text)
 
     assert [line.split(":")[1] for line in told] == ["2", "9", "33"]
 

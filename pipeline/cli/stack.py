@@ -3,6 +3,7 @@
 Everything is started by its command line; nothing of workers or the simulator is imported here.
 """
 
+import os
 import secrets
 import sys
 import urllib.error
@@ -38,6 +39,10 @@ class StackPlan:
     state_dir: Path
     send_processes: int = 2
     pump_processes: int = 2
+    beats: int = 1
+    """More than one is never needed and does no harm: the ticks are leased in the database."""
+    web: bool = True
+    """Whether the webhook receiver runs."""
     simulator_arguments: tuple[str, ...] | None = None
     """None runs no simulator: the operator is the real one."""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +69,8 @@ class Stack:
         self._postgres.prepare()
         self._valkey.prepare()
         self.urls = {"flower": f"http://127.0.0.1:{free_port()}"}
+        if self._plan.web:
+            self.urls["web"] = f"http://127.0.0.1:{free_port()}"
         if self._plan.simulator_arguments is not None:
             self.urls["simulator"] = f"http://127.0.0.1:{free_port()}"
         self.flower_login = f"postiljon:{secrets.token_urlsafe(12)}"
@@ -107,6 +114,9 @@ class Stack:
         }
         if "simulator" in self.urls:
             environment["POSTILJON_OPERATOR_URL"] = self.urls["simulator"]
+            # The real operator cannot reach loopback, and its webhook URL is for a person to set.
+            if "web" in self.urls and "POSTILJON_WEBHOOK_URL" not in os.environ:
+                environment.setdefault("POSTILJON_WEBHOOK_URL", self.urls["web"])
         return environment
 
     def _write_environment_file(self) -> None:
@@ -129,11 +139,23 @@ class Stack:
             specifications.append(self._simulator())
         specifications += [
             self._worker("send", "send", self._plan.send_processes),
-            self._worker("pump", "dispatch,poll", self._plan.pump_processes),
-            self._process("beat", (*CELERY, "beat", "--loglevel", "INFO", "--pidfile=")),
-            self._flower(),
+            self._worker("pump", "dispatch,poll,route", self._plan.pump_processes),
+            *(self._beat(number) for number in range(1, self._plan.beats + 1)),
         ]
-        return specifications
+        if self._plan.web:
+            specifications.append(self._web())
+        return [*specifications, self._flower()]
+
+    def _beat(self, number: int) -> ProcessSpec:
+        name = "beat" if number == 1 else f"beat-{number}"
+        process = self._process(name, (*CELERY, "beat", "--loglevel", "INFO", "--pidfile="))
+        return replace(process, beside_previous=number > 1)
+
+    def _web(self) -> ProcessSpec:
+        url = self.urls["web"]
+        port = url.rpartition(":")[2]
+        process = self._process("web", (sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", port))
+        return replace(process, ready=lambda: answers(f"{url}/health"), beside_previous=True)
 
     def _process(self, name: str, command: tuple[str, ...], *, one_shot: bool = False) -> ProcessSpec:
         return ProcessSpec(

@@ -36,7 +36,7 @@ LONG_RUNNING = {name: service for name, service in SERVICES.items() if name not 
 
 def test_parts_are_those_of_the_issue() -> None:
     """Everything the product needs is a service, and only those."""
-    expected = {"postgres", "valkey", "migrate", "send", "pump", "beat", "flower", "cli", "simulator"}
+    expected = {"postgres", "valkey", "migrate", "send", "pump", "beat", "web", "flower", "cli", "simulator"}
 
     assert set(SERVICES) == expected
 
@@ -61,7 +61,7 @@ def test_ports_are_published_on_loopback_only() -> None:
     """Nothing can be reached from another machine."""
     published = {name: words(service["ports"]) for name, service in SERVICES.items() if "ports" in service}
 
-    assert set(published) == {"flower", "simulator"}
+    assert set(published) == {"web", "flower", "simulator"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
@@ -158,6 +158,41 @@ def test_services_hold_only_the_secrets_they_use(name: str) -> None:
     assert "secrets" not in service
 
 
+def test_receiver_holds_the_database_alone() -> None:
+    """What the internet reaches has neither the encryption key nor the broker: it could send nothing."""
+    environment = mapping(SERVICES["web"]["environment"])
+
+    assert "POSTILJON_DATABASE_URL" in environment
+    assert not {"POSTILJON_BROKER_URL", "POSTILJON_ENCRYPTION_KEY_FILE"} & set(environment)
+    assert "secrets" not in SERVICES["web"]
+    assert words(mapping(SERVICES["web"]["healthcheck"])["test"])[-1].endswith("/health")
+
+
+def test_receiver_is_the_one_of_the_embedded_form(tmp_path: Path) -> None:
+    """The container runs the command that `postiljon up` runs, apart from where it listens."""
+    embedded = embedded_commands(tmp_path)["web"][1:]
+    container = words(SERVICES["web"]["command"])[1:]
+
+    assert container[:2] == list(embedded[:2]) == ["-m", "web"]
+    assert container[2::2] == list(embedded[2::2])
+
+
+def test_every_queue_has_a_worker() -> None:
+    """No task waits in a queue that nobody reads."""
+    commands = [words(SERVICES[name]["command"]) for name in ("send", "pump")]
+    read = {queue for command in commands for queue in command[command.index("-Q") + 1].split(",")}
+
+    assert read == {"dispatch", "send", "poll", "route"}
+
+
+def test_as_many_beats_as_asked_for(tmp_path: Path) -> None:
+    """The embedded form can run several beats, and can do without the receiver."""
+    processes = embedded_commands(tmp_path, beats=2, web=False)
+
+    assert processes["beat"] == processes["beat-2"]
+    assert "web" not in processes
+
+
 @pytest.mark.parametrize(
     ("service", "process"),
     [("send", "worker-send"), ("pump", "worker-pump"), ("beat", "beat"), ("flower", "flower")],
@@ -180,10 +215,10 @@ class Store:
         return ProcessSpec(name="store", command=("true",))
 
 
-def embedded_commands(state_dir: Path) -> dict[str, tuple[str, ...]]:
-    stack = Stack(StackPlan(state_dir=state_dir))
+def embedded_commands(state_dir: Path, **plan: object) -> dict[str, tuple[str, ...]]:
+    stack = Stack(StackPlan(state_dir=state_dir, **plan))
     stack._postgres = stack._valkey = Store()
-    stack.urls = {"flower": "http://127.0.0.1:5555"}
+    stack.urls = {"flower": "http://127.0.0.1:5555", "web": "http://127.0.0.1:8098"}
     stack.flower_login = "login"
     return {spec.name: tuple(spec.command) for spec in stack._specifications()}
 

@@ -16,8 +16,9 @@ from sqlmodel import Session
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.state import State
 from pipeline.services.ports import Chunk, ChunkPublisher, Clock
+from pipeline.services.watch import look_at_rings
 from pipeline.settings import Settings
-from pipeline.storage import claims, companies, leases
+from pipeline.storage import claims, companies, holding, leases
 from pipeline.storage.claims import DueInvoice
 from pipeline.storage.database import Database
 
@@ -49,6 +50,7 @@ class Dispatcher:
         """
         with self._database.transaction() as session:
             leases.ring(session, LEASE_NAME, now=self._clock())
+        self._look_around()
         try:
             return self._pump(holder)
         except ServiceUnavailableError:
@@ -64,12 +66,29 @@ class Dispatcher:
                 seen = leases.take(session, LEASE_NAME, holder=holder, now=self._clock(), seconds=LEASE_SECONDS)
             if seen is None:
                 return handed_out
+            moved = self._move_held()
             count = self._round()
             handed_out += count
-            if count == 0 and self._leave(holder, seen=seen):
+            if count == 0 and moved == 0 and self._leave(holder, seen=seen):
                 return handed_out
         self._leave(holder, seen=None)
         return handed_out
+
+    def _look_around(self) -> None:
+        # Bells ring here while beat is dead, so this is where that is noticed as long as work goes on.
+        now = self._clock()
+        with self._database.transaction() as session:
+            if look_at_rings(session, self._settings, now=now):
+                for company_id in holding.mark_stragglers(session, now=now):
+                    extra = {"event": "held_without_hold", "company": str(company_id)}
+                    log.warning("invoices waited for a company that is well", extra=extra)
+
+    def _move_held(self) -> int:
+        now = self._clock()
+        with self._database.transaction() as session:
+            held = holding.hold_waiting(session, now=now)
+        with self._database.transaction() as session:
+            return held + holding.let_go_on(session, now=now)
 
     def _leave(self, holder: UUID, *, seen: int | None) -> bool:
         with self._database.transaction() as session:

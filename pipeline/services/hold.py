@@ -1,11 +1,15 @@
-"""Held companies: asks with a fresh token whether they may send again, and lets their invoices go on by themselves."""
+"""Held companies: asks with a fresh token whether they may send again, and lets their invoices go on by themselves.
+
+Rung by beat, one sweep at a time in the fleet. A company let in again is on trial with one invoice first.
+"""
 
 import asyncio
 import logging
-from datetime import timedelta
 from uuid import UUID
 
+from pipeline.domain.company_hold import HoldKind, judge_words
 from pipeline.domain.credentials import CompanyCredentials
+from pipeline.services.alone import Alone
 from pipeline.services.ports import Clock, Operator
 from pipeline.services.together import finish_all
 from pipeline.settings import Settings
@@ -13,6 +17,7 @@ from pipeline.storage import companies
 from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault
 
+LEASE_NAME = "check_holds"
 CHECKS_AT_ONCE = 10
 
 log = logging.getLogger(__name__)
@@ -30,26 +35,38 @@ class HoldKeeper:
         self._settings = settings
         self._clock = clock
 
-    async def run(self) -> int:
-        """Check the held companies whose turn it is; return how many were released."""
+    async def run(self, holder: UUID) -> int:
+        """Check the held companies whose turn it is; return how many were released. Harmless when rung twice."""
+        return await Alone(database=self._database, clock=self._clock, name=LEASE_NAME).run(holder, self._round)
+
+    async def _round(self) -> int:
         held = await asyncio.to_thread(self._take)
         return sum(await finish_all([self._check(company_id) for company_id in held], at_once=CHECKS_AT_ONCE))
 
     def _take(self) -> list[UUID]:
-        now = self._clock()
-        before = now - timedelta(seconds=self._settings.hold_check_seconds)
         with self._database.transaction() as session:
-            return companies.take_holds_to_check(session, now=now, before=before)
+            return companies.take_holds_to_check(
+                session, now=self._clock(), check_seconds=self._settings.hold_check_seconds
+            )
 
     async def _check(self, company_id: UUID) -> bool:
         credentials = await asyncio.to_thread(self._credentials, company_id)
         cause = await self._operator.why_closed(credentials)
         if cause is not None:
+            await asyncio.to_thread(self._renew, company_id, cause)
             log.info("still held", extra={"event": "company_still_held", "company": str(company_id)})
             return False
         await asyncio.to_thread(self._release, company_id)
         log.info("company released", extra={"event": "company_released", "company": str(company_id)})
         return True
+
+    def _renew(self, company_id: UUID, told: str) -> None:
+        cause = judge_words(told)
+        if cause.kind is HoldKind.NO_ACCESS:
+            # Says less than what stands there: an operator that is closed for now must not hide the real cause.
+            return
+        with self._database.transaction() as session:
+            companies.renew_hold(session, company_id, reason=cause.words, advice=cause.advice, now=self._clock())
 
     def _credentials(self, company_id: UUID) -> CompanyCredentials:
         with self._database.transaction() as session:
@@ -57,4 +74,6 @@ class HoldKeeper:
 
     def _release(self, company_id: UUID) -> None:
         with self._database.transaction() as session:
-            companies.release_company(session, company_id, cause="the operator lets the company in", now=self._clock())
+            companies.release_company(
+                session, company_id, cause="the operator lets the company in", now=self._clock(), trial=True
+            )

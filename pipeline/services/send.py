@@ -12,9 +12,12 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from sqlmodel import Session
+
+from pipeline.domain.company_hold import judge_hold
 from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
-from pipeline.domain.outcome import Outcome
+from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.services.flight import Flight, Result, Work
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
 from pipeline.settings import Settings
@@ -23,6 +26,8 @@ from pipeline.storage.claims import Claimed, ClaimedUpload, Move
 from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault
 
+LET_IN = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_THERE, OutcomeKind.REFUSED})
+"""Whoever hears this of one of its invoices was let in by the operator."""
 PATIENT_FLIGHTS = 10
 """Chunks with stragglers a process keeps in the air beside the next one; beyond that it waits for them."""
 
@@ -126,9 +131,11 @@ class Sender:
         moves = [self._move(claimed, outcome, now=now) for claimed, outcome in results]
         with self._database.transaction() as session:
             moved = claims.record(session, moves, epoch=epoch, now=now)
-            company_causes = [move.consequence.reason for move in moves if move.consequence.held_for == COMPANY]
-            if company_causes and companies.hold_company(session, company_id, reason=company_causes[0], now=now):
-                log.error("company held", extra={"event": "company_held", "company": str(company_id)})
+            if any(move.outcome.kind in LET_IN for move in moves):
+                companies.note_let_in(session, company_id, now=now)
+            stops = [move.outcome for move in moves if move.consequence.held_for == COMPANY]
+            if stops:
+                self._hold(session, company_id, stops[0], now=now)
             if in_the_air:
                 until = now + timedelta(seconds=self._settings.claim_lease_seconds)
                 claims.heartbeat(session, in_the_air, epoch=epoch, until=until)
@@ -136,6 +143,14 @@ class Sender:
             if move.claimed.id not in moved:
                 extra = {"event": "late_writer", "invoice": str(move.claimed.id), "epoch": epoch}
                 log.warning("came too late and changed nothing", extra=extra)
+
+    def _hold(self, session: Session, company_id: UUID, stop: Outcome, *, now: datetime) -> None:
+        cause = judge_hold(stop)
+        interval = self._settings.hold_check_seconds
+        if companies.hold_company(
+            session, company_id, reason=cause.words, advice=cause.advice, now=now, check_seconds=interval
+        ):
+            log.error("company held", extra={"event": "company_held", "company": str(company_id)})
 
     def _move(self, claimed: Claimed, outcome: Outcome, *, now: datetime) -> Move:
         consequence = conclude(

@@ -1,15 +1,18 @@
 """Companies and their keys: stored encrypted, handed out as credentials. Knows nothing of tokens or HTTP."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
+from pipeline.domain.company_hold import judge_words
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import InvalidInputError, UnknownCompanyError
+from pipeline.storage.alarms import end_alarm, raise_alarm
 from pipeline.storage.database import is_storable
+from pipeline.storage.holding import release_invoices
 from pipeline.storage.tables import CompanyRow
 from pipeline.storage.vault import Vault
 
@@ -17,32 +20,41 @@ UPSERT = text("""
     INSERT INTO company AS c (id, name, user_api_key, vendor_api_key, scopes, created_at)
     VALUES (:id, :name, :user_key, :vendor_key, :scopes, :now)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, user_api_key = excluded.user_api_key,
-        vendor_api_key = excluded.vendor_api_key, scopes = excluded.scopes
+        vendor_api_key = excluded.vendor_api_key, scopes = excluded.scopes, holds = 0
     RETURNING (xmax = 0) AS created
 """)
 FORGET_TOKEN = text("UPDATE access_token SET token = NULL WHERE company_id = :id")
 LOCK = text("SELECT 1 FROM company WHERE id = :id FOR NO KEY UPDATE")
-HOLD = text("""
-    UPDATE company SET hold_reason = :reason, held_since = :now, checked_at = :now
-    WHERE id = :id AND hold_reason IS NULL RETURNING id
+# 1, 2, 4 ... times the interval of checks, at most an hour unless the interval itself is longer.
+_WAIT = """make_interval(secs => least(CAST(:check_seconds AS float8) * power(2, least({n}, 20)),
+    greatest(3600, CAST(:check_seconds AS float8))))"""
+HOLD = text(f"""
+    UPDATE company SET hold_reason = :reason, hold_advice = :advice, held_since = :now, checked_at = :now,
+        holds = holds + 1, check_at = CAST(:now AS timestamptz) + {_WAIT.format(n="holds")}
+    WHERE id = :id AND hold_reason IS NULL RETURNING name
 """)
-RELEASE = text("UPDATE company SET hold_reason = NULL, held_since = NULL WHERE id = :id AND hold_reason IS NOT NULL")
-RELEASE_INVOICES = text("""
-    WITH held AS (
-        SELECT id, uploads FROM invoice
-        WHERE company_id = :id AND state = 'held' AND held_for = 'company' ORDER BY id FOR UPDATE
-    ), released AS (
-        UPDATE invoice SET state = CASE WHEN held.uploads = 0 THEN 'queued' ELSE 'in_doubt' END,
-            reason = NULL, held_for = NULL, due_at = :now, give_up_at = NULL, tries = 0, changed_at = :now,
-            epoch = nextval('epoch')
-        FROM held WHERE invoice.id = held.id RETURNING invoice.id, invoice.state
-    )
-    INSERT INTO event (invoice_id, at, kind, source, target, cause)
-    SELECT id, :now, 'released', 'held', state, :cause FROM released RETURNING invoice_id
+RENEW = text("""
+    UPDATE company SET hold_reason = :reason, hold_advice = :advice
+    WHERE id = :id AND hold_reason IS NOT NULL AND hold_reason <> :reason RETURNING name
 """)
-DUE_FOR_CHECK = text("""
-    UPDATE company SET checked_at = :now WHERE hold_reason IS NOT NULL AND checked_at <= :before RETURNING id
+RELEASE = text("""
+    UPDATE company SET hold_reason = NULL, hold_advice = NULL, held_since = NULL, checked_at = :now,
+        check_at = :go_on_at, holds = CASE WHEN :trial THEN holds ELSE 0 END
+    WHERE id = :id AND hold_reason IS NOT NULL
 """)
+LET_IN = text("""
+    UPDATE company SET holds = 0, check_at = :now WHERE id = :id AND hold_reason IS NULL AND holds > 0 RETURNING id
+""")
+DUE_FOR_CHECK = text(f"""
+    UPDATE company SET checked_at = :now, check_at = CAST(:now AS timestamptz) + {_WAIT.format(n="holds - 1")}
+    WHERE hold_reason IS NOT NULL AND coalesce(check_at, held_since) <= :now RETURNING id
+""")
+
+CHECK_SECONDS = 60.0
+TRIAL = timedelta(seconds=120)
+"""How long a company let in again sends one invoice alone: long enough for a probe, an upload and their timeouts.
+Then the others go on whether or not it was taken."""
+HELD_ALARM = "company_held"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +65,13 @@ class Company:
     name: str
     scopes: tuple[str, ...]
     hold_reason: str | None
+    hold_advice: str | None
+    """What a person can do about the hold."""
     held_since: datetime | None
+    check_at: datetime | None
+    """When a held company is asked about again."""
+    holds: int
+    """Holds in a row, without an acceptance between them."""
     created_at: datetime
 
 
@@ -108,25 +126,73 @@ def read_credentials(session: Session, company_id: UUID, *, vault: Vault) -> Com
     )
 
 
-def hold_company(session: Session, company_id: UUID, *, reason: str, now: datetime) -> bool:
-    """Hold a company with the cause in words; False when it is held already (the first cause stands)."""
+def hold_company(
+    session: Session,
+    company_id: UUID,
+    *,
+    reason: str,
+    now: datetime,
+    advice: str | None = None,
+    check_seconds: float = CHECK_SECONDS,
+) -> bool:
+    """Hold a company with the cause in words and an alarm; False when it is held already (the first cause stands).
+
+    Without an advice the one for the cause's words is kept. It is asked about again after `check_seconds`, later with
+    every hold in a row.
+    """
+    connection = session.connection()
     # A release that goes on meanwhile would not see the invoices held in this transaction: one waits for the other.
-    session.connection().execute(LOCK, {"id": company_id})
-    held = session.connection().execute(HOLD, {"id": company_id, "reason": reason, "now": now})
-    return held.scalar_one_or_none() is not None
+    connection.execute(LOCK, {"id": company_id})
+    advice = advice or judge_words(reason).advice
+    parameters = {"id": company_id, "reason": reason, "advice": advice, "now": now, "check_seconds": check_seconds}
+    name = connection.execute(HOLD, parameters).scalar_one_or_none()
+    if name is None:
+        return False
+    _tell(session, company_id, f"{name} is held: {reason}. What to do: {advice}", now=now)
+    return True
 
 
-def release_company(session: Session, company_id: UUID, *, cause: str, now: datetime) -> int:
-    """End the hold of a company; return how many invoices went back to work."""
-    session.connection().execute(RELEASE, {"id": company_id})
-    parameters = {"id": company_id, "cause": cause, "now": now}
-    return len(session.connection().execute(RELEASE_INVOICES, parameters).all())
+def renew_hold(session: Session, company_id: UUID, *, reason: str, advice: str, now: datetime) -> bool:
+    """Write the newest cause of a hold; False when it is the same or the company is not held."""
+    parameters = {"id": company_id, "reason": reason, "advice": advice}
+    name = session.connection().execute(RENEW, parameters).scalar_one_or_none()
+    if name is None:
+        return False
+    _tell(session, company_id, f"{name} is held: {reason}. What to do: {advice}", now=now)
+    return True
 
 
-def take_holds_to_check(session: Session, *, now: datetime, before: datetime) -> list[UUID]:
-    """Return the held companies last checked at or before an instant, and mark them as checked now."""
-    rows = session.connection().execute(DUE_FOR_CHECK, {"now": now, "before": before})
+def release_company(session: Session, company_id: UUID, *, cause: str, now: datetime, trial: bool = False) -> int:
+    """End the hold of a company; return how many invoices went back to work.
+
+    On trial that is one, and the others follow when the operator has let one in or the trial is over
+    (pipeline.storage.holding.let_go_on): a wall that the check cannot see stops one invoice a time, not all.
+    """
+    connection = session.connection()
+    # Waits for whoever holds the company or its waiting invoices now, and then sees what they held.
+    connection.execute(LOCK, {"id": company_id})
+    go_on_at = now + TRIAL if trial else now
+    connection.execute(RELEASE, {"id": company_id, "now": now, "go_on_at": go_on_at, "trial": trial})
+    end_alarm(session, HELD_ALARM, str(company_id), now=now)
+    return release_invoices(session, company_id, cause=cause, now=now, limit=1 if trial else None)
+
+
+def note_let_in(session: Session, company_id: UUID, *, now: datetime) -> bool:
+    """Note that the operator took or read an invoice of the company: a trial is over and holds count anew.
+
+    True when that changed anything; nothing is written otherwise.
+    """
+    return session.connection().execute(LET_IN, {"id": company_id, "now": now}).scalar_one_or_none() is not None
+
+
+def take_holds_to_check(session: Session, *, now: datetime, check_seconds: float = CHECK_SECONDS) -> list[UUID]:
+    """Return the held companies whose check is due, and set their next one."""
+    rows = session.connection().execute(DUE_FOR_CHECK, {"now": now, "check_seconds": check_seconds})
     return [row.id for row in rows]
+
+
+def _tell(session: Session, company_id: UUID, told: str, *, now: datetime) -> None:
+    raise_alarm(session, HELD_ALARM, str(company_id), told=told, now=now, company_id=company_id)
 
 
 def _by_text(session: Session, named: str) -> CompanyRow | None:
@@ -144,6 +210,9 @@ def _company(row: CompanyRow) -> Company:
         name=row.name,
         scopes=tuple(row.scopes.split()),
         hold_reason=row.hold_reason,
+        hold_advice=row.hold_advice,
         held_since=row.held_since,
+        check_at=row.check_at if row.hold_reason is not None else None,
+        holds=row.holds,
         created_at=row.created_at,
     )

@@ -63,7 +63,9 @@ class FakeOperator:
     rerouted: list[tuple[UUID, Way, dict[str, str]]] = field(default_factory=list)
     on_reroute: list[RerouteAnswer] = field(default_factory=list)
     errors: list[FailedSomewhere] | Outcome = field(default_factory=list)
+    error_spans: list[tuple[datetime, datetime]] = field(default_factory=list)
     closed: dict[UUID, str] = field(default_factory=dict)
+    unverified: set[UUID] = field(default_factory=set)
 
     async def upload(self, credentials, *, uuid, content, **_):
         assert isinstance(credentials, CompanyCredentials)
@@ -71,6 +73,8 @@ class FakeOperator:
         if self.on_upload[uuid]:
             answer = self.on_upload[uuid].pop(0)
             return answer if isinstance(answer, Outcome) else await answer()
+        if credentials.company_id in self.unverified:
+            return Outcome(kind=K.UNAUTHORIZED, http_status=401, error_code="auth_unauthorized", message="Unauthorized")
         if self.every_upload is not None:
             return self.every_upload
         self.held[uuid] = content
@@ -123,7 +127,8 @@ class FakeOperator:
         self.statuses_of[uuid] = "PENDING"
         self.note(uuid, "INFO", message=f"rerouted by {way.value}")
 
-    async def outbound_errors(self, _credentials, **_span):
+    async def outbound_errors(self, _credentials, *, after, before):
+        self.error_spans.append((after, before))
         return self.errors if isinstance(self.errors, Outcome) else tuple(self.errors)
 
     def note(self, uuid, kind, *, key=None, message=None, channel=None, at=None):
@@ -138,6 +143,8 @@ class FakeOperator:
         self.note(uuid, "ERROR", key=key, message=message, channel=channel)
 
     async def why_closed(self, credentials):
+        if credentials.company_id in self.unverified:
+            return "the operator does not let this company in (the company is not verified at the operator)"
         return self.closed.get(credentials.company_id)
 
     def accept_then_say(self, uuid, content, outcome):
@@ -241,7 +248,11 @@ class Line:
         return sum(asyncio.run(all_of_them()), Counter())
 
     def follow(self):
-        return asyncio.run(self.follower.run())
+        return asyncio.run(self.follower.run(uuid4()))
+
+    def check_holds(self):
+        """Ask about the held companies whose turn it is; return how many were released."""
+        return asyncio.run(self.hold_keeper.run(uuid4()))
 
     def query(self, statement, **parameters):
         with self.database.transaction() as session:

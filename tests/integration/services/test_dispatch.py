@@ -38,7 +38,7 @@ def test_what_is_due_is_handed_out_once(line):
 def test_nothing_due_hands_out_nothing_and_gives_the_lease_back(line):
     assert line.dispatcher.run(uuid4()) == 0
 
-    (lease,) = line.query("SELECT * FROM lease")
+    (lease,) = line.query("SELECT * FROM lease WHERE name = 'dispatch'")
     assert lease.holder is None
 
 

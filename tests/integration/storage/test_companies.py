@@ -11,10 +11,25 @@ from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import ConfigurationError, InvalidInputError, UnknownCompanyError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.state import State
-from pipeline.storage import claims, companies
+from pipeline.storage import claims, companies, holding
+from pipeline.storage.alarms import list_alarms
 from pipeline.storage.vault import Vault, new_key
 
-from .rows import NOW, add_company, change, claim, events, invoice, query, queue, record, stamp, wait_for_a_lock
+from .rows import (
+    LEASE,
+    NOW,
+    add_company,
+    bring_into_doubt,
+    change,
+    claim,
+    events,
+    invoice,
+    query,
+    queue,
+    record,
+    stamp,
+    wait_for_a_lock,
+)
 
 CAUSE = "the operator lets the company in"
 
@@ -24,9 +39,9 @@ def hold(database, company, reason="HTTP 401"):
         return companies.hold_company(session, company, reason=reason, now=NOW)
 
 
-def release(database, company):
+def release(database, company, *, trial=False):
     with database.transaction() as session:
-        return companies.release_company(session, company, cause=CAUSE, now=NOW)
+        return companies.release_company(session, company, cause=CAUSE, now=NOW, trial=trial)
 
 
 def hold_by_answer(database, invoice_id, company):
@@ -114,11 +129,215 @@ def turned_away(claimed):
 def test_holds_are_checked_in_turn(database, company):
     hold(database, company)
 
+    minute = timedelta(seconds=60)
+    assert take_checks(database, NOW + timedelta(seconds=59)) == []
+    assert take_checks(database, NOW + minute) == [company]
+    assert take_checks(database, NOW + minute) == []
+    assert take_checks(database, NOW + 2 * minute) == [company]
+
+
+def take_checks(database, now):
     with database.transaction() as session:
-        minute = timedelta(seconds=60)
-        assert companies.take_holds_to_check(session, now=NOW, before=NOW - minute) == []
-        assert companies.take_holds_to_check(session, now=NOW + minute, before=NOW) == [company]
-        assert companies.take_holds_to_check(session, now=NOW + minute, before=NOW) == []
+        return companies.take_holds_to_check(session, now=now)
+
+
+def find(database, company):
+    with database.transaction() as session:
+        return companies.find_company(session, company)
+
+
+def test_holds_in_a_row_are_checked_ever_later_up_to_an_hour(database, company):
+    """A cause that the check cannot see, as a daily limit, costs one invoice a time, ever more seldom."""
+    waits = []
+    for _ in range(9):
+        hold(database, company)
+        waits.append((find(database, company).check_at - NOW).total_seconds() / 60)
+        release(database, company, trial=True)
+
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_an_acceptance_makes_holds_count_anew(database, company):
+    for _ in range(3):
+        hold(database, company)
+        release(database, company, trial=True)
+    with database.transaction() as session:
+        assert companies.note_let_in(session, company, now=NOW) is True
+        assert companies.note_let_in(session, company, now=NOW) is False
+
+    hold(database, company)
+
+    assert find(database, company).holds == 1
+
+
+def test_an_answer_from_before_the_hold_does_not_end_it(database, company):
+    hold(database, company)
+
+    with database.transaction() as session:
+        assert companies.note_let_in(session, company, now=NOW) is False
+
+    assert (find(database, company).holds, find(database, company).hold_reason) == (1, "HTTP 401")
+
+
+def test_a_hold_raises_an_alarm_and_says_what_to_do(database, company):
+    with database.transaction() as session:
+        companies.hold_company(session, company, reason="Unauthorized", now=NOW)
+        companies.renew_hold(session, company, reason="the keys are wrong", advice="enter new ones", now=NOW)
+
+    with database.transaction() as session:
+        (alarm,) = list_alarms(session)
+    assert (alarm.kind, alarm.subject, alarm.company_id) == ("company_held", str(company), company)
+    assert alarm.told == "Acme is held: the keys are wrong. What to do: enter new ones"
+    assert find(database, company).hold_advice == "enter new ones"
+
+    release(database, company)
+    with database.transaction() as session:
+        assert list_alarms(session) == []
+    assert (find(database, company).hold_advice, find(database, company).check_at) == (None, None)
+
+
+def test_a_hold_without_advice_gets_the_one_for_its_words(database, company):
+    with database.transaction() as session:
+        companies.hold_company(session, company, reason="Unauthorized", now=NOW)
+
+    assert "auth_email" in find(database, company).hold_advice
+
+
+def hold_waiting(database, now=NOW, **limit):
+    with database.transaction() as session:
+        return holding.hold_waiting(session, now=now, **limit)
+
+
+def go_on(database, now=NOW, **limit):
+    with database.transaction() as session:
+        return holding.let_go_on(session, now=now, **limit)
+
+
+def states(database, ids):
+    return [invoice(database, each).state for each in ids]
+
+
+def test_all_that_waits_of_a_held_company_is_held(database, company, vault):
+    """Queued, waiting and in doubt alike, with the cause, burning nothing; what a worker has is left to it."""
+    queued, waiting, in_doubt, with_a_worker, on_its_way = queue(database, company, 5)
+    (other,) = queue(database, add_company(database, vault, "Beta"))
+    bring_into_doubt(database, [in_doubt, waiting])
+    change(database, "UPDATE invoice SET state = 'waiting', tries = 4 WHERE id = :id", id=waiting)
+    claim(database, [with_a_worker], epoch=stamp(database, [with_a_worker]))
+    stamp(database, [on_its_way])
+    hold(database, company, "no right to send")
+
+    assert (hold_waiting(database), hold_waiting(database)) == (3, 0)
+
+    assert states(database, [queued, waiting, in_doubt, with_a_worker, on_its_way, other]) == [
+        *("held", "held", "held", "sending", "queued", "queued")
+    ]
+    row = invoice(database, waiting)
+    assert (row.held_for, row.reason, row.due_at, row.lease_until) == ("company", "no right to send", None, None)
+    assert (row.uploads, row.tries, row.give_up_at) == (1, 4, None)
+    told = [(e.source, e.target, e.cause) for e in events(database, waiting) if e.kind == "held"]
+    assert told == [("waiting", "held", "no right to send")]
+    assert hold_waiting(database, NOW + LEASE) == 1
+    assert states(database, [on_its_way]) == ["held"]
+
+
+def test_what_waits_is_held_in_pieces_and_goes_on_in_pieces(database, company):
+    uuids = queue(database, company, 5)
+    hold(database, company)
+
+    assert [hold_waiting(database, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert release(database, company, trial=True) == 1
+    assert go_on(database) == 0
+    with database.transaction() as session:
+        companies.note_let_in(session, company, now=NOW)
+    assert [go_on(database, limit=2) for _ in range(4)] == [2, 2, 0, 0]
+    assert states(database, uuids) == ["queued"] * 5
+
+
+def test_the_one_on_trial_was_never_uploaded_if_there_is_such_a_one(database, company):
+    uploaded, fresh = queue(database, company, 2)
+    hold_by_answer(database, uploaded, company)
+    hold_waiting(database)
+
+    release(database, company, trial=True)
+
+    assert states(database, [uploaded, fresh]) == ["held", "queued"]
+
+
+def test_a_trial_without_an_answer_ends_by_itself(database, company):
+    uuids = queue(database, company, 3)
+    hold(database, company)
+    hold_waiting(database)
+    release(database, company, trial=True)
+
+    assert go_on(database, NOW + companies.TRIAL - timedelta(seconds=1)) == 0
+    assert go_on(database, NOW + companies.TRIAL) == 2
+    assert states(database, uuids) == ["queued"] * 3
+
+
+def test_a_wall_moves_one_invoice_a_time(database, company):
+    """Thousands that wait for a daily limit are not moved to and fro with every check."""
+    uuids = queue(database, company, 10)
+    hold(database, company)
+    hold_waiting(database)
+    for _ in range(5):
+        release(database, company, trial=True)
+        hold(database, company)
+        hold_waiting(database)
+
+    assert sum(len(events(database, each)) for each in uuids) == 10 * 2 + 5 * 2
+
+
+@pytest.mark.parametrize("held_first", [True, False], ids=["hold first", "release first"])
+def test_nothing_stays_held_with_a_company_that_is_well(database, company, held_first):
+    """A release and the holding of what waits, at the same time in either order, forget no invoice."""
+    uuids = queue(database, company, 3)
+    hold(database, company)
+    first, second = (hold_waiting, release) if held_first else (release, hold_waiting)
+    begin = {
+        hold_waiting: lambda session: holding.hold_waiting(session, now=NOW),
+        release: lambda session: companies.release_company(session, company, cause=CAUSE, now=NOW),
+    }
+
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            begin[first](session)
+            later = (
+                threads.submit(second, database)
+                if second is hold_waiting
+                else threads.submit(second, database, company)
+            )
+            wait_for_a_lock(database)
+        later.result(timeout=10)
+
+    assert states(database, uuids) == ["queued"] * 3
+
+
+def test_stragglers_are_found_and_go_on(database, company):
+    (straggler, of_a_person) = queue(database, company, 2)
+    statement = "UPDATE invoice SET state = 'held', held_for = :whom, reason = 'x', due_at = NULL WHERE id = :id"
+    change(database, statement, id=straggler, whom="company")
+    change(database, statement, id=of_a_person, whom="person")
+    assert go_on(database) == 0
+
+    with database.transaction() as session:
+        assert holding.mark_stragglers(session, now=NOW) == [company]
+
+    assert go_on(database) == 1
+    assert states(database, [straggler, of_a_person]) == ["queued", "held"]
+    with database.transaction() as session:
+        assert holding.mark_stragglers(session, now=NOW) == []
+
+
+def test_new_keys_make_holds_count_anew(database, company, vault):
+    for _ in range(3):
+        hold(database, company)
+        release(database, company, trial=True)
+    credentials = CompanyCredentials(company_id=company, user_api_key="new", vendor_api_key="new")
+    with database.transaction() as session:
+        companies.save_company(session, credentials, name="Acme", vault=vault, now=NOW)
+
+    assert find(database, company).holds == 0
 
 
 def test_keys_are_encrypted_at_rest(database, company):

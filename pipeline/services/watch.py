@@ -142,12 +142,19 @@ class Watch:
     """Looks for what is alarming. Rung by beat, one at a time in the fleet."""
 
     def __init__(
-        self, *, database: Database, settings: Settings, clock: Clock, routing: Callable[[], PendingRules]
+        self,
+        *,
+        database: Database,
+        settings: Settings,
+        clock: Clock,
+        routing: Callable[[], PendingRules],
+        pending_piece: int = PENDING_PIECE,
     ) -> None:
         self._database = database
         self._settings = settings
         self._clock = clock
         self._routing = routing
+        self._pending_piece = pending_piece
 
     async def run(self, holder: UUID) -> int:
         """Fold the counters, raise and end alarms; return how many full pieces needed another round.
@@ -168,7 +175,7 @@ class Watch:
             for invoice_id in watching.end_pending(session, now=now):
                 log.info("pending no longer", extra={"event": "pending_ended", "invoice": str(invoice_id)})
         found = self._tell_pending(now=now)
-        return int(folded == FOLD_PIECE) + int(found == PENDING_PIECE)
+        return int(folded == FOLD_PIECE) + int(found == self._pending_piece)
 
     def _tell_silence(self, session: Session, *, now: datetime) -> None:
         before = now - timedelta(seconds=self._settings.poll_silence_seconds)
@@ -197,7 +204,7 @@ class Watch:
                 for company, rules in ((id_, routing.for_company(id_, name)) for id_, name in names.items())
                 for channel in CHANNELS
             ]
-            found = watching.find_pending(session, allowed, limit=PENDING_PIECE)
+            found = watching.find_pending(session, allowed, limit=self._pending_piece)
             for each in found:
                 self._tell_one(session, each, names[each.company_id], now=now)
         return len(found)

@@ -2,6 +2,7 @@
 
 import typer
 
+from pipeline.cli.board import board
 from pipeline.cli.company import company_app
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
@@ -37,6 +38,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("list", list_, "postiljon list --state failed --json"),
         ("release", release, "postiljon release 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
         ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
+        ("board", board, "postiljon board"),
         ("doctor", doctor, "postiljon doctor"),
     ):
         cli.command(name, epilog=f"Example: {example}")(command)

@@ -17,12 +17,17 @@ from pipeline.services.alone import Alone
 from pipeline.services.ports import Clock
 from pipeline.settings import Settings
 from pipeline.storage import alarms, companies, tallies, watching
+from pipeline.storage.alarms import Alarm
 from pipeline.storage.database import Database
 from pipeline.storage.watching import Allowed, Pending, Silent, Waiting
 
 LEASE_NAME = "watch"
 FOLD_PIECE = 50_000
 PENDING_PIECE = 1000
+DISPATCH = "dispatch"
+OPTIONAL = frozenset({"backup", "partner_errors"})
+"""Missed only after they were rung for once: an installation may do without them."""
+OPTIONAL_SECONDS = 900.0
 CHANNELS = (None, "EINVOICE", "EMAIL", "PRINT")
 WORK_WAITS = timedelta(minutes=10)
 """Due for so long, work is not merely in a queue of its turn: nobody takes it."""
@@ -76,11 +81,13 @@ class MissedRing:
 def watched_sweeps(settings: Settings) -> dict[str, float]:
     """Return the sweeps that beat must ring for, and their intervals in seconds."""
     return {
-        "dispatch": settings.dispatch_interval_seconds,
+        DISPATCH: settings.dispatch_interval_seconds,
         "follow": settings.follow_interval_seconds,
         "check_holds": settings.hold_check_seconds,
         "route": settings.route_interval_seconds,
         LEASE_NAME: settings.watch_interval_seconds,
+        "backup": min(settings.backup_look_seconds, OPTIONAL_SECONDS),
+        "partner_errors": OPTIONAL_SECONDS,
     }
 
 
@@ -113,6 +120,20 @@ def read_missed_rings(session: Session, settings: Settings, *, now: datetime) ->
     return find_missed_rings(watching.read_rings(session, intervals), intervals=intervals, now=now)
 
 
+def read_alarms(session: Session, settings: Settings, *, now: datetime, limit: int = 1000) -> list[Alarm]:
+    """Return the alarms that are on, the oldest first, and before them dead beats that nobody was alive to tell."""
+    on = alarms.list_alarms(session, limit=limit)
+    known = {alarm.subject for alarm in on if alarm.kind == NOT_RUNG}
+    silent = [(each.name, each.told, each.late_since) for each in read_missed_rings(session, settings, now=now)]
+    if not watching.read_rings(session, [DISPATCH]):
+        silent.append((DISPATCH, "nobody has ever rung for the dispatcher: start workers and beat (postiljon up)", now))
+    return [
+        Alarm(kind=NOT_RUNG, subject=name, company_id=None, invoice_id=None, told=told, raised_at=since)
+        for name, told, since in silent
+        if name not in known
+    ] + on
+
+
 def look_at_rings(session: Session, settings: Settings, *, now: datetime) -> bool:
     """Raise and end the alarms of dead beats; False when somebody has looked moments ago."""
     intervals = watched_sweeps(settings)
@@ -122,18 +143,18 @@ def look_at_rings(session: Session, settings: Settings, *, now: datetime) -> boo
         every=RINGS_EVERY,
         awake=timedelta(seconds=SHORTEST_SILENCE_SECONDS),
         # The dispatcher is rung by bells too, so its rings prove no beat.
-        others=intervals.keys() - {"dispatch"},
+        others=intervals.keys() - {DISPATCH},
         now=now,
     )
     if awake_since is None:
         return False
-    watching.expect_rings(session, intervals, now=now)
+    watching.expect_rings(session, intervals.keys() - OPTIONAL, now=now)
     rung_at = watching.read_rings(session, intervals)
     missed = find_missed_rings(rung_at, intervals=intervals, now=now, awake_since=awake_since)
     for each in missed:
         if alarms.raise_alarm(session, NOT_RUNG, each.name, told=each.told, now=now):
             log.error("nobody rings", extra={"event": NOT_RUNG, "sweep": each.name})
-    for name in alarms.end_alarms(session, NOT_RUNG, still={each.name for each in missed}, now=now):
+    for name in alarms.end_alarms(session, NOT_RUNG, still=[each.name for each in missed], now=now):
         log.info("rung again", extra={"event": "rung_again", "sweep": name})
     return True
 

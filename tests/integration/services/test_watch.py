@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.services.watch import Watch, find_missed_rings, read_missed_rings, watched_sweeps
+from pipeline.services.watch import Watch, find_missed_rings, read_alarms, watched_sweeps
 from pipeline.storage import alarms, leases
 
 from .line import START, K, Line, Outcome
@@ -265,15 +265,25 @@ def test_a_sweep_that_was_never_rung_for_is_missed_too(line):
     assert [alarm.subject for alarm in on(line, "not_rung")] == ["route"]
 
 
+def test_a_sweep_that_an_installation_may_do_without_is_missed_after_its_first_ring(line):
+    ring(line, "backup")
+    for _ in range(95):
+        line.clock.pass_seconds(50)
+        ring(line, *SWEEPS)
+        line.dispatch()
+
+    assert [alarm.subject for alarm in on(line, "not_rung")] == ["backup"]
+
+
 def test_a_dead_beat_shows_to_a_reader_when_nothing_runs(line):
     """Nobody need be alive: who reads, sees."""
     ring(line, *SWEEPS)
     later = START + timedelta(minutes=10)
 
     with line.database.transaction() as session:
-        missed = read_missed_rings(session, line.settings, now=later)
+        told = read_alarms(session, line.settings, now=later)
 
-    assert {each.name for each in missed} == set(SWEEPS)
+    assert {(each.kind, each.subject) for each in told} == {("not_rung", name) for name in SWEEPS}
     assert on(line, "not_rung") == []
 
 
@@ -289,7 +299,7 @@ def test_how_long_a_ring_may_be_missing(interval, patience):
 
 def test_every_sweep_of_beat_is_watched(line):
     """Who adds a sweep to the settings adds it to the watch."""
-    assert set(watched_sweeps(line.settings)) == set(SWEEPS)
+    assert set(watched_sweeps(line.settings)) == {*SWEEPS, "backup", "partner_errors"}
 
 
 def test_the_watch_folds_the_counters(line):

@@ -11,6 +11,7 @@ from pipeline.cli.route import route_app
 from pipeline.cli.send import build_send
 from pipeline.cli.show import list_, show
 from pipeline.cli.system import db_app, down, key_app, simulator, up
+from pipeline.cli.webhooks import webhooks_app
 from pipeline.services.ports import Bell
 
 HELP = """Hands invoices to the e-invoicing operator Maventa exactly once, and follows them until delivered.
@@ -44,6 +45,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         cli.command(name, epilog=f"Example: {example}")(command)
     cli.add_typer(company_app, name="company")
     cli.add_typer(route_app, name="route")
+    cli.add_typer(webhooks_app, name="webhooks")
     cli.add_typer(db_app, name="db")
     cli.add_typer(key_app, name="key")
     return cli

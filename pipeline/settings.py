@@ -104,6 +104,7 @@ class Settings(BaseSettings):
             waits_seconds=self.retry_waits_seconds,
             budget_seconds=self.retry_budget_seconds,
             absence_settle_seconds=self.absence_settle_seconds,
+            first_look_seconds=self.look_waits_seconds[0],
         )
 
     def require_database_url(self) -> str:

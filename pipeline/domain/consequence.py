@@ -41,7 +41,9 @@ def conclude(
     decision = decide(outcome, standing, now=now, schedule=schedule)
     match decision:
         case Finish(state=state):
-            return Consequence(target=state, reason=decision.reason, look_at=now if state is State.ACCEPTED else None)
+            first_look = now + timedelta(seconds=schedule.first_look_seconds)
+            look_at = first_look if state is State.ACCEPTED else None
+            return Consequence(target=state, reason=decision.reason, look_at=look_at)
         case Hold(company=company):
             # The refusal stays: after the release a probe settles it, rather than another upload.
             return Consequence(

@@ -20,6 +20,8 @@ class RetrySchedule:
     absence_settle_seconds: float = 30.0
     """After how long an absent invoice counts as never created although a retry was refused. The lag of the
     operator's list is unknown (contract section 3); the same UUID and bytes are never sent on the strength of it."""
+    first_look_seconds: float = 2.0
+    """How long after its acceptance the operator is first asked what became of an invoice."""
 
     def __post_init__(self) -> None:
         if not self.waits_seconds or any(wait < 0 for wait in self.waits_seconds):

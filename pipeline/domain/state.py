@@ -95,6 +95,11 @@ class OperatorState(IntEnum):
     DISPUTED = 92
     ERROR = 99
 
+    @property
+    def is_information(self) -> bool:
+        """Whether it only informs: what the recipient did, never where the invoice stands."""
+        return self not in {OperatorState.PENDING, OperatorState.SENT, OperatorState.ERROR}
+
 
 def is_final(state: State) -> bool:
     """Tell whether no move leads out of the state."""

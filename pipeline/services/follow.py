@@ -1,41 +1,58 @@
-"""The minimal follow-up: reads the status of what the operator holds, 100 invoices a call, and marks the end.
+"""The follow-up: asks what became of what the operator holds, 100 invoices of one company a call, one sweep at a time.
 
-Taken looks are due again by themselves when nobody records them, so it is harmless when rung twice or killed.
-Knows nothing of Celery, SQL or HTTP.
+Taken looks are due again by themselves when nobody records them, so it is harmless when rung twice, late or killed.
+What an answer means: follow_judging.py. Never asks about a single invoice. Knows nothing of Celery, SQL or HTTP.
 """
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from uuid import UUID
 
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
-from pipeline.domain.state import State
+from pipeline.services.alone import Alone
+from pipeline.services.follow_backup import BackupPass
+from pipeline.services.follow_judging import is_lost, judge
 from pipeline.services.ports import IDS_PER_CALL, Clock, Operator, Sighting
 from pipeline.services.together import finish_all
 from pipeline.settings import Settings
 from pipeline.storage import companies, following
 from pipeline.storage.database import Database
-from pipeline.storage.following import Learned, Look
+from pipeline.storage.following import Look
+from pipeline.storage.following_learned import record_learned
 from pipeline.storage.vault import Vault
 
-LOOKS_PER_RUN = 2000
+LEASE_NAME = "follow"
+CALLS_PER_ROUND = 40
+"""A round of slow answers stays below the leases; each company gets the same share, at least one call."""
 CALLS_AT_ONCE = 20
-"""As many as a full run of one company has; companies with one invoice each must not open thousands."""
 LOOK_LEASE_SECONDS = 120.0
-STATES = {"DELIVERED": State.DELIVERED, "FAILED": State.FAILED}
+FILL_SECONDS = 60.0
+"""How much too early a look may be to fill up a call that is made anyway."""
 
-UNKNOWN = "the operator does not show it although it accepted it; asking again"
-QUESTIONS_AT_ONCE = 10
+NO_ACCESS = Outcome(
+    kind=OutcomeKind.IN_DOUBT, message="an accepted invoice was not shown, and the token is not vouched for"
+)
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The looks of one company that are asked about together, and until when they are ours."""
+
+    company_id: UUID
+    looks: Sequence[Look]
+    until: datetime
+
+
 class Follower:
-    """Looks at accepted and delivered invoices when their turn comes."""
+    """Looks at accepted, delivered and failed invoices when their turn comes."""
 
     def __init__(
         self, *, database: Database, vault: Vault, operator: Operator, settings: Settings, clock: Clock
@@ -45,98 +62,134 @@ class Follower:
         self._operator = operator
         self._settings = settings
         self._clock = clock
+        self._silent: dict[UUID, Outcome] = {}
 
-    async def run(self) -> Counter[str]:
-        """Ask about what is due; return the counts of answers by kind. What fails for one company ends no other's."""
-        looks = await asyncio.to_thread(self._take)
-        by_company: dict[UUID, list[Look]] = {}
-        for look in looks:
-            by_company.setdefault(look.company_id, []).append(look)
-        asked = [
-            self._ask(company_id, owned[start : start + IDS_PER_CALL])
-            for company_id, owned in by_company.items()
-            for start in range(0, len(owned), IDS_PER_CALL)
-        ]
-        return sum(await finish_all(asked, at_once=CALLS_AT_ONCE), Counter())
+    async def run(self, holder: UUID) -> Counter[str]:
+        """Ask until nothing is due; return the counts of answers by kind. Nothing beside another holder.
 
-    def _take(self) -> list[Look]:
+        A company that does not answer is left alone until the next run; others notice nothing.
+        Raises: whatever asking for one company raised, when the others are done; its looks come back by their lease.
+        """
+        counts: Counter[str] = Counter()
+        self._silent.clear()
+
+        async def one_round() -> int:
+            told = await self._round()
+            counts.update(told)
+            return told.total()
+
+        await Alone(database=self._database, clock=self._clock, name=LEASE_NAME).run(holder, one_round)
+        return counts
+
+    async def backup(self, holder: UUID) -> int:
+        """Make due what is open and was not shown for a day; return how many. See BackupPass."""
+        return await BackupPass(database=self._database, settings=self._settings, clock=self._clock).run(holder)
+
+    async def _round(self) -> Counter[str]:
+        calls = await asyncio.to_thread(self._take)
+        room = asyncio.Semaphore(CALLS_AT_ONCE)
+        by_company = [(company_id, list(own)) for company_id, own in groupby(calls, key=lambda call: call.company_id)]
+        work = [self._follow(company_id, own, room) for company_id, own in by_company]
+        return sum(await finish_all(work, at_once=CALLS_PER_ROUND), Counter())
+
+    def _take(self) -> list[Call]:
         now = self._clock()
+        soon, until = now + timedelta(seconds=FILL_SECONDS), now + timedelta(seconds=LOOK_LEASE_SECONDS)
         with self._database.transaction() as session:
-            until = now + timedelta(seconds=LOOK_LEASE_SECONDS)
-            return following.take_looks(session, now=now, until=until, limit=LOOKS_PER_RUN)
+            due = following.count_due(session, now=now, at_most=CALLS_PER_ROUND * IDS_PER_CALL)
+            wanted = share_calls([(company_id, n) for company_id, n in due if company_id not in self._silent])
+            amounts = [(company_id, calls * IDS_PER_CALL) for company_id, calls in wanted]
+            looks = following.take_looks(session, amounts, now=now, soon=soon, until=until)
+        owned = [list(own) for _, own in groupby(looks, key=lambda look: look.company_id)]
+        return [
+            Call(company_id=own[0].company_id, looks=own[start : start + IDS_PER_CALL], until=until)
+            for own in owned
+            for start in range(0, len(own), IDS_PER_CALL)
+        ]
 
-    async def _ask(self, company_id: UUID, looks: Sequence[Look]) -> Counter[str]:
-        credentials = await asyncio.to_thread(self._credentials, company_id)
-        answer = await self._operator.statuses(credentials, [look.id for look in looks])
-        causes = {} if isinstance(answer, Outcome) else await self._ask_why(credentials, answer)
-        return await asyncio.to_thread(self._record, company_id, looks, answer, causes)
+    async def _follow(self, company_id: UUID, calls: Sequence[Call], room: asyncio.Semaphore) -> Counter[str]:
+        answered = False
 
-    async def _ask_why(self, credentials: CompanyCredentials, seen: Mapping[UUID, Sighting]) -> dict[UUID, str | None]:
-        # Actions are read only where they say something new: a failed invoice is looked at no more.
-        failed = [uuid for uuid, sighting in seen.items() if sighting.status == "FAILED"]
-        room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-
-        async def ask(uuid: UUID) -> str | None:
+        async def ask(call: Call) -> Counter[str]:
+            nonlocal answered
             async with room:
-                return await self._operator.why_failed(credentials, uuid)
+                answer, vouched = await self._ask(credentials, call)
+            if vouched:
+                answered = True
+            else:
+                self._silent.setdefault(company_id, answer if isinstance(answer, Outcome) else NO_ACCESS)
+            return await asyncio.to_thread(self._record, call, answer, vouched=vouched)
 
-        return dict(zip(failed, await asyncio.gather(*map(ask, failed)), strict=True))
+        try:
+            credentials = await asyncio.to_thread(self._credentials, company_id)
+            return sum(await finish_all([ask(call) for call in calls], at_once=CALLS_AT_ONCE), Counter())
+        finally:
+            await asyncio.to_thread(self._note_company, company_id, answered=answered)
+
+    async def _ask(self, credentials: CompanyCredentials, call: Call) -> tuple[Mapping[UUID, Sighting] | Outcome, bool]:
+        if call.company_id in self._silent:
+            return self._silent[call.company_id], False
+        answer = await self._operator.statuses(credentials, [look.id for look in call.looks])
+        if isinstance(answer, Outcome):
+            return answer, False
+        now = self._clock()
+        absent = [look for look in call.looks if look.id not in answer]
+        if not any(is_lost(look, settings=self._settings, now=now) for look in absent):
+            return answer, True
+        # An empty list also means "no access": nothing is lost on the word of a token that nobody vouches for.
+        return answer, await self._operator.why_closed(credentials) is None
 
     def _credentials(self, company_id: UUID) -> CompanyCredentials:
         with self._database.transaction() as session:
             return companies.read_credentials(session, company_id, vault=self._vault)
 
-    def _record(
-        self,
-        company_id: UUID,
-        looks: Sequence[Look],
-        answer: Mapping[UUID, Sighting] | Outcome,
-        causes: Mapping[UUID, str | None],
-    ) -> Counter[str]:
-        now = self._clock()
-        if isinstance(answer, Outcome):
-            return self._put_off(company_id, looks, answer, now=now)
-        learned = [self._learn(look, answer.get(look.id), causes.get(look.id), now=now) for look in looks]
+    def _note_company(self, company_id: UUID, *, answered: bool) -> None:
         with self._database.transaction() as session:
-            following.record_learned(session, learned, now=now)
-        return Counter(each.target.value for each in learned)
+            following.note_company(session, company_id, answered=answered, now=self._clock())
 
-    def _put_off(self, company_id: UUID, looks: Sequence[Look], failure: Outcome, *, now: datetime) -> Counter[str]:
-        # The question failed, so nothing was learned of any invoice; a company that is not let in is held.
-        again = now + timedelta(seconds=max(failure.retry_after_seconds or 0.0, self._settings.follow_interval_seconds))
+    def _record(self, call: Call, answer: Mapping[UUID, Sighting] | Outcome, *, vouched: bool) -> Counter[str]:
+        now = self._clock()
+        if now >= call.until:
+            # Somebody else may have asked since and know better.
+            log.warning("look came too late", extra={"event": "late_look", "company": str(call.company_id)})
+            return Counter({"late": len(call.looks)})
+        if isinstance(answer, Outcome):
+            return self._put_off(call, answer, now=now)
         learned = [
-            Learned(look=look, target=look.state, operator_status=None, reason=None, look_at=again) for look in looks
+            judge(look, answer.get(look.id), vouched=vouched, settings=self._settings, now=now) for look in call.looks
         ]
         with self._database.transaction() as session:
-            following.record_learned(session, learned, now=now)
+            written = record_learned(session, learned, until=call.until, now=now)
+        for each in learned:
+            if each.is_lost and each.look.id in written:
+                extra = {"event": "accepted_unknown", "invoice": str(each.look.id), "lost": each.look.lost + 1}
+                log.error("operator does not know it", extra=extra)
+        moved_meanwhile = Counter({"moved_meanwhile": len(learned) - len(written)})
+        return Counter(each.target.value for each in learned if each.look.id in written) + moved_meanwhile
+
+    def _put_off(self, call: Call, failure: Outcome, *, now: datetime) -> Counter[str]:
+        # The question failed, so nothing was learned of any invoice; a company that is not let in is held.
+        wait = max(failure.retry_after_seconds or 0.0, self._settings.follow_interval_seconds)
+        again = now + timedelta(seconds=wait)
+        if wait > self._settings.follow_interval_seconds:
+            with self._database.transaction() as session:
+                following.put_off_company(session, call.company_id, again=again)
+        with self._database.transaction() as session:
+            following.put_off(session, [look.id for look in call.looks], until=call.until, again=again)
             if failure.kind is OutcomeKind.UNAUTHORIZED:
-                companies.hold_company(session, company_id, reason=failure.message or "not let in", now=now)
-        log.info("look failed", extra={"event": "look_failed", "company": str(company_id), "kind": failure.kind.value})
-        return Counter({failure.kind.value: len(looks)})
+                companies.hold_company(session, call.company_id, reason=failure.message or "not let in", now=now)
+        extra = {"event": "look_failed", "company": str(call.company_id), "kind": failure.kind.value}
+        log.info("look failed", extra=extra)
+        return Counter({failure.kind.value: len(call.looks)})
 
-    def _learn(self, look: Look, sighting: Sighting | None, cause: str | None, *, now: datetime) -> Learned:
-        status = sighting.status if sighting else None
-        target = STATES.get(status or "", look.state)
-        if look.state is State.DELIVERED and target is not State.FAILED:
-            target = State.DELIVERED
-        said = f"the operator says {status}"
-        reason = (f"{said}: {cause}" if cause else said) if target is not look.state else None
-        if sighting is None:
-            reason = UNKNOWN
-            log.error("operator does not know it", extra={"event": "accepted_unknown", "invoice": str(look.id)})
-        return Learned(
-            look=look,
-            target=target,
-            operator_status=status,
-            reason=reason,
-            look_at=self._next_look(look, target, now=now),
-        )
 
-    def _next_look(self, look: Look, target: State, *, now: datetime) -> datetime | None:
-        if target is State.FAILED:
-            return None
-        if target is State.DELIVERED:
-            over = look.accepted_at + timedelta(days=self._settings.delivered_days)
-            return now + timedelta(seconds=self._settings.delivered_looks_seconds) if now < over else None
-        waits = self._settings.look_waits_seconds
-        return now + timedelta(seconds=waits[min(look.looks, len(waits) - 1)])
+def share_calls(due: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int]]:
+    """Divide the calls of a round among companies by their due looks: equal shares, the longest waiting first."""
+    left, shared = CALLS_PER_ROUND, []
+    share = max(1, CALLS_PER_ROUND // max(1, len(due)))
+    for company_id, n in due:
+        calls = min(share, left, -(-n // IDS_PER_CALL))
+        if calls:
+            shared.append((company_id, calls))
+            left -= calls
+    return shared

@@ -1,4 +1,7 @@
-"""Which accepted invoices to ask the operator about, and what its answer changes. Knows nothing of HTTP."""
+"""Which invoices to ask the operator about: whose turn it is, taken in full calls of one company. Knows no HTTP.
+
+What the answers change: following_learned.py. Who makes a turn come early: following_hints.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,38 +11,54 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import Session
 
-from pipeline.domain.state import State
+from pipeline.domain.state import OperatorState, State
 
-TAKE_LOOKS = text("""
+FOLLOWED = "state IN ('accepted', 'delivered', 'failed')"
+
+DUE_BY_COMPANY = text(f"""
+    SELECT c.id, due.n FROM company AS c CROSS JOIN LATERAL (
+        SELECT count(*) AS n, min(look_at) AS oldest FROM (
+            SELECT look_at FROM invoice WHERE company_id = c.id AND look_at <= :now AND {FOLLOWED}
+            ORDER BY look_at LIMIT :at_most) AS own) AS due
+    WHERE c.hold_reason IS NULL AND due.n > 0 ORDER BY due.oldest
+""")
+# A call is filled up with what would be due soon: half of its own wait is over, and no more than FILL_SECONDS are left.
+TAKE_LOOKS = text(f"""
     WITH due AS (
-        SELECT i.id FROM invoice AS i JOIN company AS c ON c.id = i.company_id AND c.hold_reason IS NULL
-        WHERE i.look_at <= :now AND i.state IN ('accepted', 'delivered')
-        ORDER BY i.look_at LIMIT :limit FOR UPDATE OF i SKIP LOCKED
+        SELECT picked.* FROM unnest(CAST(:companies AS uuid[]), CAST(:amounts AS int[])) AS named (id, amount)
+        CROSS JOIN LATERAL (
+            SELECT id, look_at AS planned_at FROM invoice
+            WHERE company_id = named.id AND {FOLLOWED} AND look_at <= :soon
+                AND (look_at <= :now OR look_at - :now <= (look_at - coalesce(seen_at, accepted_at)) / 2)
+            ORDER BY look_at LIMIT named.amount FOR NO KEY UPDATE SKIP LOCKED) AS picked
+    ), taken AS (
+        UPDATE invoice SET look_at = :until FROM due WHERE invoice.id = due.id RETURNING invoice.*, due.planned_at
     )
-    UPDATE invoice SET look_at = :until FROM due WHERE invoice.id = due.id
-    RETURNING invoice.id, invoice.company_id, invoice.state, invoice.looks, invoice.accepted_at, invoice.operator_status
+    SELECT taken.id, taken.company_id, taken.state, taken.accepted_at, taken.seen_at, taken.planned_at, taken.lost,
+        taken.operator_status, taken.operator_state, way.rerouted_at, way.rerouting, attempted.found_at
+    FROM taken
+    CROSS JOIN LATERAL (
+        SELECT coalesce(bool_or(status IN ('begun', 'unclear')), false) AS rerouting,
+            max(finished_at) FILTER (WHERE status = 'done' AND kind IN ('einvoice', 'email', 'print')) AS rerouted_at
+        FROM way_out WHERE invoice_id = taken.id) AS way
+    CROSS JOIN LATERAL (
+        SELECT max(finished_at) AS found_at FROM attempt WHERE taken.lost > 0 AND invoice_id = taken.id) AS attempted
+    ORDER BY taken.company_id, taken.planned_at, taken.id
 """)
-LEARN = text("""
-    WITH moved AS (
-        UPDATE invoice SET state = :target, operator_status = :status, reason = :reason, look_at = :look_at,
-            looks = :looks, changed_at = :now
-        WHERE id = :id AND state = :source RETURNING id
+PUT_OFF = text("""
+    WITH taken AS (
+        SELECT id FROM invoice WHERE id = ANY(:ids) AND look_at = :until ORDER BY id FOR NO KEY UPDATE
     )
-    INSERT INTO event (invoice_id, at, kind, source, target, cause)
-    SELECT id, :now, 'operator_status', :source, :target, :cause FROM moved RETURNING invoice_id
+    UPDATE invoice SET look_at = :again FROM taken WHERE invoice.id = taken.id
 """)
-LOOK_LATER = text("""
-    WITH before AS (
-        SELECT id, reason FROM invoice WHERE id = :id AND state = :source FOR UPDATE
-    ), looked AS (
-        UPDATE invoice SET look_at = :look_at, looks = :looks, operator_status = coalesce(:status, operator_status),
-            reason = coalesce(CAST(:reason AS text), before.reason)
-        FROM before WHERE invoice.id = before.id
+PUT_OFF_COMPANY = text("""
+    WITH early AS (
+        SELECT id FROM invoice WHERE company_id = :id AND look_at < :again ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
     )
-    INSERT INTO event (invoice_id, at, kind, source, target, cause)
-    SELECT id, :now, 'look', :source, :source, :reason FROM before
-    WHERE CAST(:reason AS text) IS NOT NULL AND reason IS DISTINCT FROM CAST(:reason AS text)
+    UPDATE invoice SET look_at = :again FROM early WHERE invoice.id = early.id
 """)
+ANSWERED = text("UPDATE company SET looked_at = :now, look_failing_since = NULL WHERE id = :id")
+NOT_ANSWERED = text("UPDATE company SET look_failing_since = coalesce(look_failing_since, :now) WHERE id = :id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,56 +68,69 @@ class Look:
     id: UUID
     company_id: UUID
     state: State
-    looks: int
-    accepted_at: datetime
-    operator_status: str | None
+    since: datetime
+    """Since when the operator has had it as it has it now: accepted, last rerouted, or last found after a loss."""
+    planned_at: datetime
+    """When its turn was; the call may have been filled up with it a little earlier."""
+    seen_at: datetime | None = None
+    rerouted_at: datetime | None = None
+    """When our last reroute of it was known to be done."""
+    rerouting: bool = False
+    """Whether a reroute of ours is in the air: the router settles what it did."""
+    lost: int = 0
+    """How often the operator did not know it so far."""
+    operator_status: str | None = None
+    operator_state: OperatorState | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Learned:
-    """What a look told: a new state with its cause, or none (`target` equals the state); a reason then is a finding."""
-
-    look: Look
-    target: State
-    operator_status: str | None
-    reason: str | None
-    look_at: datetime | None
+def count_due(session: Session, *, now: datetime, at_most: int) -> list[tuple[UUID, int]]:
+    """Count the due looks of each company that is not held, up to a bound, the longest waiting company first."""
+    rows = session.connection().execute(DUE_BY_COMPANY, {"now": now, "at_most": at_most})
+    return [(row.id, row.n) for row in rows]
 
 
-def take_looks(session: Session, *, now: datetime, until: datetime, limit: int) -> list[Look]:
-    """Take invoices due for a look; if nobody records what was learned, they are due again at `until`."""
-    rows = session.connection().execute(TAKE_LOOKS, {"now": now, "until": until, "limit": limit})
+def take_looks(
+    session: Session, wanted: Sequence[tuple[UUID, int]], *, now: datetime, soon: datetime, until: datetime
+) -> list[Look]:
+    """Take so many looks of each company; what is not due is taken up to `soon`, to fill the last call.
+
+    If nobody records what was learned, they are due again at `until`.
+    """
+    parameters = {
+        "companies": [company_id for company_id, _ in wanted],
+        "amounts": [amount for _, amount in wanted],
+        "now": now,
+        "soon": soon,
+        "until": until,
+    }
     return [
         Look(
             id=row.id,
             company_id=row.company_id,
             state=State(row.state),
-            looks=row.looks,
-            accepted_at=row.accepted_at,
+            since=max(at for at in (row.accepted_at, row.rerouted_at, row.found_at) if at is not None),
+            planned_at=row.planned_at,
+            seen_at=row.seen_at,
+            rerouted_at=row.rerouted_at,
+            rerouting=row.rerouting,
+            lost=row.lost,
             operator_status=row.operator_status,
+            operator_state=OperatorState(row.operator_state) if row.operator_state is not None else None,
         )
-        for row in rows
+        for row in session.connection().execute(TAKE_LOOKS, parameters)
     ]
 
 
-def record_learned(session: Session, learned: Sequence[Learned], *, now: datetime) -> int:
-    """Write what the looks told; return how many invoices changed their state."""
-    connection = session.connection()
-    changed = 0
-    for each in sorted(learned, key=lambda one: one.look.id):
-        parameters = {
-            "id": each.look.id,
-            "source": each.look.state.value,
-            "target": each.target.value,
-            "status": each.operator_status,
-            "reason": each.reason,
-            "cause": each.reason or f"the operator says {each.operator_status}",
-            "look_at": each.look_at,
-            "looks": each.look.looks + 1,
-            "now": now,
-        }
-        if each.target is each.look.state:
-            connection.execute(LOOK_LATER, parameters)
-        else:
-            changed += len(connection.execute(LEARN, parameters).all())
-    return changed
+def put_off(session: Session, ids: Sequence[UUID], *, until: datetime, again: datetime) -> None:
+    """Ask about taken looks again at an instant, since the question failed. A hint that came meanwhile stands."""
+    session.connection().execute(PUT_OFF, {"ids": list(ids), "until": until, "again": again})
+
+
+def put_off_company(session: Session, company_id: UUID, *, again: datetime) -> None:
+    """Ask about no invoice of a company before an instant: the operator wants it left alone so long."""
+    session.connection().execute(PUT_OFF_COMPANY, {"id": company_id, "again": again})
+
+
+def note_company(session: Session, company_id: UUID, *, answered: bool, now: datetime) -> None:
+    """Keep when the operator last answered about a company's invoices, or since when it does not."""
+    session.connection().execute(ANSWERED if answered else NOT_ANSWERED, {"id": company_id, "now": now})

@@ -32,7 +32,8 @@ def test_an_accepted_invoice_is_uploaded_once_as_it_is(line):
     assert sorted(line.operator.uploads) == sorted(uuids)
     assert {uuid: line.content(uuid) for uuid in uuids} == line.operator.held
     row = line.row(uuids[0])
-    assert (row.operator_status, row.look_at, row.accepted_at, row.lease_until) == ("PENDING", START, START, None)
+    assert (row.operator_status, row.accepted_at, row.lease_until) == ("PENDING", START, None)
+    assert row.look_at == START + timedelta(seconds=2)
 
 
 @pytest.mark.parametrize(

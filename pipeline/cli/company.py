@@ -1,10 +1,14 @@
 """`postiljon company`: the companies we send for."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.bootstrap import build_vault, open_database, utc_now
 from pipeline.cli.output import JsonOption, escape, friendly_errors, out, print_json
@@ -57,10 +61,24 @@ def list_(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"companies": [_as_json(company) for company in companies]})
         return
-    table = Table("company", "UUID", "state")
+    out().print(_table(companies) if companies else "No company yet: postiljon company add")
+
+
+def _table(companies: Sequence[Company]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    # A UUID is copied, so it is never cut; what is long wraps beside it.
+    table.add_column("UUID", no_wrap=True, min_width=36)
+    table.add_column("company, and how it stands", overflow="fold")
     for company in companies:
-        table.add_row(escape(company.name), str(company.id), escape(company.hold_reason or "active"))
-    out().print(table if companies else "No company yet: postiljon company add")
+        told = Text(company.name, style="bold")
+        if company.hold_reason is None:
+            told.append("  active", style="green")
+        else:
+            told.append(f"  held since {_minute(company.held_since)}\n", style="yellow")
+            told.append(f"{company.hold_reason}\nwhat to do: {company.hold_advice or 'mend it at the operator'}\n")
+            told.append(f"next check {_minute(company.check_at)}", style="dim")
+        table.add_row(str(company.id), told)
+    return table
 
 
 @company_app.command(epilog="Example: postiljon company show 'Myyjä Oy'")
@@ -78,10 +96,13 @@ def show(
     if found.hold_reason is None:
         out().print("active: its invoices are sent")
     else:
-        out().print(f"held since {found.held_since:%Y-%m-%d %H:%M} UTC: {escape(found.hold_reason)}")
-        out().print(
-            "what to do: mend it at the operator, or enter new keys with postiljon company add; it is asked again"
-        )
+        out().print(f"held since {_minute(found.held_since)}: {escape(found.hold_reason)}")
+        out().print(f"what to do: {escape(found.hold_advice or 'mend it at the operator')}")
+        out().print(f"next check {_minute(found.check_at)}; its invoices go on by themselves")
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "soon"
 
 
 def _key(what: str, value: str) -> str:
@@ -98,6 +119,9 @@ def _as_json(company: Company) -> dict[str, object]:
         "scopes": company.scopes,
         "held": company.hold_reason is not None,
         "hold_reason": company.hold_reason,
+        "hold_advice": company.hold_advice,
         "held_since": company.held_since,
+        "next_check": company.check_at,
+        "holds": company.holds,
         "created_at": company.created_at,
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -15,12 +16,16 @@ from rich.text import Text
 
 from pipeline.bootstrap import Machine, build_vault, open_database, utc_now
 from pipeline.cli.output import ExitStatus, JsonOption, out, print_json
+from pipeline.domain.company_hold import judge_words
 from pipeline.domain.errors import PostiljonError
 from pipeline.maventa.environment import OperatorHosts
 from pipeline.services.dispatch import LEASE_NAME
+from pipeline.services.watch import read_alarms
 from pipeline.settings import Settings, load_settings, state_directory
 from pipeline.storage import reading
-from pipeline.storage.companies import list_companies, read_credentials
+from pipeline.storage.alarms import count_alarms
+from pipeline.storage.clock import read_clock
+from pipeline.storage.companies import Company, list_companies, read_credentials
 from pipeline.storage.leases import last_rung_at
 from pipeline.storage.schema import current_revision, newest_revision
 
@@ -28,6 +33,8 @@ TIMEOUT_SECONDS = 5.0
 SILENT_BEAT_SECONDS = 30.0
 OVERDUE_SECONDS = 60.0
 LOW_DISK_BYTES = 1024**3
+ALARMS_NAMED = 10
+"""Of each kind; the board lists the rest."""
 COMPANIES_ASKED = 20
 """Each costs a token request; an installation of hundreds sees the rest in `company list`."""
 
@@ -104,7 +111,7 @@ def _broker(settings: Settings) -> list[Finding]:
     client = redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
     try:
         client.ping()
-        waiting = sum(int(client.llen(queue)) for queue in ("dispatch", "send", "poll"))
+        waiting = sum(int(client.llen(queue)) for queue in ("dispatch", "send", "poll", "route"))
     except redis.RedisError as exc:
         found = f"cannot be reached ({type(exc).__name__})"
         return [Finding(check="broker", ok=False, found=found, what_to_do="start it; invoices wait in the database")]
@@ -132,6 +139,26 @@ def _overdue(settings: Settings) -> list[Finding]:
     return [Finding(check="overdue invoices", ok=not count, found=f"{count} due for over a minute", what_to_do=todo)]
 
 
+def _alarms(settings: Settings) -> list[Finding]:
+    with open_database(settings) as database, database.transaction() as session:
+        now = read_clock(session)
+        on = read_alarms(session, settings, now=now)
+        by_kind = count_alarms(session)
+    shown: Counter[str] = Counter()
+    findings = []
+    for alarm in on:
+        shown[alarm.kind] += 1
+        if shown[alarm.kind] <= ALARMS_NAMED:
+            told, _, todo = alarm.told.partition(" What to do: ")
+            since = f"{told.rstrip(' .')} (since {alarm.raised_at:%Y-%m-%d %H:%M} UTC)"
+            findings.append(Finding(check=f"alarm {alarm.kind}", ok=False, found=since, what_to_do=todo or "see there"))
+    for kind, count in by_kind.items():
+        if count > ALARMS_NAMED:
+            more = f"{count - ALARMS_NAMED} more of them"
+            findings.append(Finding(check=f"alarm {kind}", ok=False, found=more, what_to_do="postiljon board --json"))
+    return findings or [Finding(check="alarms", ok=True, found="none")]
+
+
 def _operator(settings: Settings) -> list[Finding]:
     host = OperatorHosts.of(settings.installation, override_url=settings.operator_url).ax
     try:
@@ -155,12 +182,16 @@ def _companies(settings: Settings) -> list[Finding]:
             check=f"company {company.name}",
             ok=cause is None and company.hold_reason is None,
             found=company.hold_reason or cause or "may send",
-            what_to_do=""
-            if cause is None
-            else "mend it at the operator, or enter its keys anew: postiljon company add",
+            what_to_do=_todo(company, cause),
         )
         for company, cause in zip(companies, causes, strict=False)
     ]
+
+
+def _todo(company: Company, cause: str | None) -> str:
+    if company.hold_reason is not None:
+        return company.hold_advice or judge_words(company.hold_reason).advice
+    return judge_words(cause).advice if cause is not None else ""
 
 
 async def _ask_companies(settings: Settings, ids: list[UUID]) -> list[str | None]:
@@ -186,6 +217,7 @@ INSIDE: list[Check] = [
     ("encryption key", _encryption_key),
     ("workers and beat", _pulse),
     ("overdue invoices", _overdue),
+    ("alarms", _alarms),
     ("companies", _companies),
 ]
 """What only a database can tell."""

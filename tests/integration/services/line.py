@@ -13,11 +13,14 @@ from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.routing import default_routing
+from pipeline.domain.routing_rows import builtin_table
 from pipeline.domain.way import Way
 from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
 from pipeline.services.hold import HoldKeeper
 from pipeline.services.ports import FailedSomewhere, Sighting
+from pipeline.services.route import Router
 from pipeline.services.send import Sender
 from pipeline.services.submit import submit
 from pipeline.settings import settings_from
@@ -59,6 +62,7 @@ class FakeOperator:
     status_failure: Outcome | Exception | None = None
     actions_of: dict[UUID, list[OperatorAction]] = field(default_factory=lambda: defaultdict(list))
     actions_asked: list[UUID] = field(default_factory=list)
+    on_actions: list[Outcome | Exception] = field(default_factory=list)
     actions_in_list: bool = False
     rerouted: list[tuple[UUID, Way, dict[str, str]]] = field(default_factory=list)
     on_reroute: list[RerouteAnswer] = field(default_factory=list)
@@ -114,6 +118,11 @@ class FakeOperator:
 
     async def actions(self, _credentials, uuid):
         self.actions_asked.append(uuid)
+        if self.on_actions:
+            answer = self.on_actions.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
         return tuple(self.actions_of[uuid])
 
     async def reroute(self, _credentials, uuid, *, way, fields):
@@ -187,6 +196,7 @@ class Line:
         }
         self.settings = settings_from(given)
         self.clock, self.operator, self.publisher = FixedClock(), FakeOperator(), FakePublisher()
+        self.routing = default_routing(builtin_table())
         self.company = self.add_company("Acme")
 
     def add_company(self, name):
@@ -214,6 +224,11 @@ class Line:
     def hold_keeper(self):
         parts = {"database": self.database, "vault": self.vault, "operator": self.operator, "settings": self.settings}
         return HoldKeeper(**parts, clock=self.clock)
+
+    @property
+    def router(self):
+        parts = {"database": self.database, "vault": self.vault, "operator": self.operator, "settings": self.settings}
+        return Router(**parts, clock=self.clock, routing=lambda: self.routing)
 
     def submit(self, count=1, *, company=None, size=0):
         uuids = []
@@ -253,6 +268,9 @@ class Line:
     def check_holds(self):
         """Ask about the held companies whose turn it is; return how many were released."""
         return asyncio.run(self.hold_keeper.run(uuid4()))
+
+    def route(self):
+        return asyncio.run(self.router.run(uuid4()))
 
     def query(self, statement, **parameters):
         with self.database.transaction() as session:

@@ -1,0 +1,75 @@
+"""The reroute-or-resend queue: failures become cases, rules have their say, ways out are carried out.
+
+A leased singleton, harmless when rung twice, late or by two beats. Knows nothing of Celery, SQL or HTTP.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel import Session
+
+from pipeline.domain.routing import Routing
+from pipeline.services.alone import Alone
+from pipeline.services.decide_cases import decide_cases
+from pipeline.services.open_cases import open_cases
+from pipeline.services.ports import Clock, Operator
+from pipeline.services.route_means import Means
+from pipeline.services.take_ways import take_ways
+from pipeline.settings import Settings
+from pipeline.storage.database import Database
+from pipeline.storage.vault import Vault
+
+AdvanceOrders = Callable[[Session, datetime], int]
+"""Moves people's orders for many cases on, inside the transaction it is given; returns how many moved."""
+
+
+def advance_none(_session: Session, _now: datetime) -> int:
+    """Move no order on."""
+    return 0
+
+
+class Router:
+    """Sees to failures until a rule, a way out or a person has them. One runs at a time in the whole fleet."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        vault: Vault,
+        operator: Operator,
+        settings: Settings,
+        clock: Clock,
+        routing: Callable[[], Routing],
+        advance_orders: AdvanceOrders = advance_none,
+    ) -> None:
+        self._means = Means(database=database, vault=vault, operator=operator, settings=settings, clock=clock)
+        self._alone = Alone(database=database, clock=clock, name="route")
+        self._routing = routing
+        self._advance_orders = advance_orders
+
+    async def run(self, holder: UUID) -> Counter[str]:
+        """See to all that is due and return counts of what was done; nothing when another one is at it.
+
+        After `resent` or `retried` the dispatcher has work. Safe to call twice.
+        Raises: ConfigurationError when the rules cannot be used; nothing was touched then.
+        """
+        routing, counts = self._routing(), Counter[str]()
+
+        async def work() -> int:
+            return await self._round(routing, counts)
+
+        await self._alone.run(holder, work)
+        return counts
+
+    async def _round(self, routing: Routing, counts: Counter[str]) -> int:
+        means = self._means
+        opened, new = await open_cases(means, routing)
+        counts.update(new)
+        decided, said = await decide_cases(means, routing)
+        counts.update(said)
+        await means.write(lambda session: self._advance_orders(session, means.clock()))
+        taken, ended = await take_ways(means)
+        counts.update(ended)
+        return opened + decided + taken

@@ -1,0 +1,69 @@
+"""What every part of routing works with, and how long it waits after a question that failed."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from sqlmodel import Session
+
+from pipeline.domain.credentials import CompanyCredentials
+from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.services.ports import Clock, Operator
+from pipeline.settings import Settings
+from pipeline.storage import companies
+from pipeline.storage.database import Database
+from pipeline.storage.vault import Vault
+
+LONGEST_WAIT_SECONDS = 900.0
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """Database, keys, operator, settings and clock."""
+
+    database: Database
+    vault: Vault
+    operator: Operator
+    settings: Settings
+    clock: Clock
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        """Do a piece of work in one transaction of its own, off the event loop."""
+        return await asyncio.to_thread(self._write, work)
+
+    async def credentials(self, company_id: UUID) -> CompanyCredentials:
+        """Return the keys of a company."""
+        return await self.write(lambda session: companies.read_credentials(session, company_id, vault=self.vault))
+
+    def hold_if_stopped(self, session: Session, company_id: UUID, failure: Outcome, *, now: datetime) -> None:
+        """Hold the company whose question or order was not let in; any other failure holds nobody."""
+        if failure.kind is not OutcomeKind.UNAUTHORIZED:
+            return
+        reason = failure.message or "the operator does not let this company in"
+        seconds = self.settings.hold_check_seconds
+        if companies.hold_company(session, company_id, reason=reason, now=now, check_seconds=seconds):
+            log.error("company held", extra={"event": "company_held", "company": str(company_id)})
+
+    def _write(self, work: Callable[[Session], T]) -> T:
+        with self.database.transaction() as session:
+            return work(session)
+
+
+def wait_longer(since: datetime, *, now: datetime, least: float, failure: Outcome | None = None) -> datetime:
+    """Return when to try again: half as long as it has taken so far, within bounds, and never before Retry-After."""
+    grown = min(max((now - since).total_seconds() / 2, least), LONGEST_WAIT_SECONDS)
+    asked_for = failure.retry_after_seconds if failure else None
+    return now + timedelta(seconds=max(grown, asked_for or 0.0))
+
+
+def say_failure(failure: Outcome) -> str:
+    """Say in words why a question has no answer, or what the operator said to an order."""
+    status = f" ({failure.http_status})" if failure.http_status else ""
+    return f"{failure.message or failure.error_code or failure.kind.value}{status}"

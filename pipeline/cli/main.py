@@ -3,6 +3,7 @@
 import typer
 
 from pipeline.cli.board import board
+from pipeline.cli.cases import cases_app
 from pipeline.cli.company import company_app
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
@@ -44,6 +45,7 @@ def build_cli(bell: Bell) -> typer.Typer:
     ):
         cli.command(name, epilog=f"Example: {example}")(command)
     cli.add_typer(company_app, name="company")
+    cli.add_typer(cases_app, name="cases")
     cli.add_typer(route_app, name="route")
     cli.add_typer(webhooks_app, name="webhooks")
     cli.add_typer(db_app, name="db")

@@ -16,9 +16,8 @@ from pipeline.cli.cases_words import WAYS, moment
 from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, print_json
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.routing import CompanyRules, Routing
-from pipeline.domain.routing_file import parse_routing
-from pipeline.domain.routing_rows import builtin_table
 from pipeline.domain.way import Way
+from pipeline.services.routing_source import read_routing
 from pipeline.services.simulate_routing import LATER, PERSON, Difference, Simulation, simulate_routing
 from pipeline.settings import load_settings
 from pipeline.storage.clock import read_clock
@@ -71,13 +70,10 @@ def check(rules: RulesOption, as_json: JsonOption = False) -> None:
         out().print("  no company has switched anything on: a person decides every case")
 
 
-def load_rules(path: Path) -> Routing:
-    """Read a file of rules. A wrong one is told line by line, with exit status 2."""
+def load_rules(path: Path | None) -> Routing:
+    """Read a file of rules, or the defaults without one. A wrong file is told line by line, with exit status 2."""
     try:
-        return parse_routing(path.read_text(encoding="utf-8"), source=str(path), table=builtin_table())
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"cannot read the rules {path}: {why}") from exc
+        return read_routing(path)
     except ConfigurationError as exc:
         for line in str(exc).splitlines():
             print_error(line)

@@ -130,7 +130,7 @@ def read_story(session: Session, invoice_id: UUID) -> Story:
         failures=failures,
         ways_out=ways_out,
         actions=actions,
-        chain=_read_chain(session, invoice_id),
+        chain=read_chain(session, invoice_id),
     )
 
 
@@ -149,7 +149,8 @@ def _read_history(session: Session, case_id: int) -> tuple[Sequence[FailureRow],
     return failures.all(), ways.all()
 
 
-def _read_chain(session: Session, invoice_id: UUID) -> tuple[Link, ...]:
+def read_chain(session: Session, invoice_id: UUID) -> tuple[Link, ...]:
+    """Return every invoice that took another's place around one, from the first to the last."""
     rows = session.connection().execute(CHAIN, {"id": invoice_id, "most": LONGEST_CHAIN})
     return tuple(
         Link(

@@ -1,10 +1,11 @@
 """`postiljon board`: where everything stands, on one screen. From maintained counters only; scans no invoices."""
 
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -21,13 +22,14 @@ from pipeline.services.watch import read_alarms
 from pipeline.settings import Settings, load_settings
 from pipeline.storage.alarms import Alarm, count_alarms
 from pipeline.storage.clock import read_clock
-from pipeline.storage.companies import Company, list_companies
+from pipeline.storage.companies import HELD_ALARM, Company, list_companies
 from pipeline.storage.database import Database
 from pipeline.storage.tallies import Tallies, read_oldest, read_tallies
 
 OWNERS = ("accountant", "engineer")
 COMPANIES_SHOWN = 12
-ALARMS_SHOWN = 8
+ALARMS_SHOWN = 3
+"""Of each kind, the oldest."""
 HELD_SHOWN = 6
 MINUTE, HOUR, DAY = 60, 3600, 86400
 STYLES = {State.DELIVERED: "green", State.FAILED: "red", State.REFUSED: "red", State.HELD: "yellow"}
@@ -156,7 +158,7 @@ def _cases(tallies: Tallies) -> dict[str, int]:
 def for_people(board: Board) -> Group:
     """Return the board for a screen of 80 columns or more; what needs a person stands above what is well."""
     parts: list[RenderableType] = [_headline(board), _states(board)]
-    if board.alarms:
+    if any(alarm.kind != HELD_ALARM for alarm in board.alarms):
         parts.append(_alarms(board))
     if board.held:
         parts.append(_held(board))
@@ -167,13 +169,19 @@ def for_people(board: Board) -> Group:
 
 def _headline(board: Board) -> Text:
     cases = _cases(board.tallies)
-    line = Text(f"{board.at:%Y-%m-%d %H:%M:%S} UTC   ")
-    for owner, count in cases.items():
-        line.append(f"{count} open for the {owner}   ", style="bold yellow" if count else "dim")
-    known = sum(board.alarms_by_kind.values())
-    count = max(known, len(board.alarms))
-    line.append(f"{count} alarm{'' if count == 1 else 's'}", style="bold red" if count else "green")
+    line = Text(f"{board.at:%Y-%m-%d %H:%M:%S} UTC   open cases: ")
+    told = ", ".join(f"{owner} {count:,}" for owner, count in cases.items())
+    line.append(told, style="bold yellow" if any(cases.values()) else "dim")
+    count = sum(_alarm_counts(board).values())
+    line.append("   ")
+    line.append(f"{count:,} alarm{'' if count == 1 else 's'}", style="bold red" if count else "green")
     return line
+
+
+def _alarm_counts(board: Board) -> Counter[str]:
+    # What only a reader sees, with nobody alive to raise it, is in the list alone; the list is cut, the counts are not.
+    listed = Counter(alarm.kind for alarm in board.alarms)
+    return listed | Counter(board.alarms_by_kind)
 
 
 def _states(board: Board) -> Table:
@@ -189,13 +197,16 @@ def _states(board: Board) -> Table:
 
 def _alarms(board: Board) -> Table:
     table = _table("kind", "for", "what and what to do", title="Alarms", right=("for",))
-    for alarm in board.alarms[:ALARMS_SHOWN]:
-        told = Text(alarm.told, overflow="fold")
-        table.add_row(Text(alarm.kind, style="red"), _age(board.at - alarm.raised_at), told)
-    left = max(sum(board.alarms_by_kind.values()), len(board.alarms)) - ALARMS_SHOWN
-    if left > 0:
-        kinds = ", ".join(f"{kind} {n:,}" for kind, n in board.alarms_by_kind.items())
-        table.add_row("", "", Text(f"and {left:,} more (all: {kinds}); postiljon board --json lists them", style="dim"))
+    shown: Counter[str] = Counter({HELD_ALARM: ALARMS_SHOWN})  # those have a table of their own
+    for alarm in board.alarms:
+        shown[alarm.kind] += 1
+        if shown[alarm.kind] <= ALARMS_SHOWN:
+            told = Text(alarm.told, overflow="fold")
+            table.add_row(Text(alarm.kind, style="red"), _age(board.at - alarm.raised_at), told)
+    for kind, count in sorted(_alarm_counts(board).items()):
+        if kind != HELD_ALARM and count > ALARMS_SHOWN:
+            more = Text(f"and {count - ALARMS_SHOWN:,} more: postiljon board --json", style="dim")
+            table.add_row(Text(kind, style="red"), "", more)
     return table
 
 
@@ -214,7 +225,7 @@ def _held(board: Board) -> Table:
 
 
 def _companies(board: Board) -> Table:
-    columns = ("to send", "accepted", "delivered", "failed", "held", *OWNERS)
+    columns = ("to send", "accepted", "delivered", "failed", "held", "cases")
     table = _table("company", *columns, title="Companies", right=columns)
     rows = []
     for company in board.companies:
@@ -226,26 +237,33 @@ def _companies(board: Board) -> Table:
             states[State.DELIVERED],
             states[State.FAILED] + states[State.REFUSED],
             states[State.HELD],
-            *cases.values(),
         )
         attention = (company.hold_reason is not None, sum(cases.values()), numbers[3], numbers[0])
-        rows.append((attention, company, numbers))
+        rows.append((attention, company, (*(f"{n:,}" if n else "·" for n in numbers), _brief(cases))))
     rows.sort(key=lambda row: row[0], reverse=True)
-    for _, company, numbers in rows[:COMPANIES_SHOWN]:
+    table.columns[0].no_wrap = False  # names give way, numbers do not
+    for _, company, cells in rows[:COMPANIES_SHOWN]:
         style = "yellow" if company.hold_reason else ""
-        table.add_row(Text(company.name, style=style, overflow="ellipsis"), *(f"{n:,}" if n else "·" for n in numbers))
+        table.add_row(Text(company.name, style=style), *cells)
     if len(rows) > COMPANIES_SHOWN:
         table.add_row(Text(f"and {len(rows) - COMPANIES_SHOWN} more", style="dim"), *("" for _ in columns))
     return table
 
 
+def _brief(cases: dict[str, int]) -> str:
+    return " ".join(f"{count:,} {owner[:3]}." for owner, count in cases.items() if count) or "·"
+
+
 def _table(*columns: str, title: str, right: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for place, name in enumerate(columns):
-        last = place == len(columns) - 1
-        table.add_column(
-            name, justify="right" if name in right else "left", no_wrap=not last or name in right, overflow="ellipsis"
-        )
+        number = name in right
+        wraps = place == len(columns) - 1 and not number
+        least = len(name) if number else None
+        justify: Literal["right", "left"] = "right" if number else "left"
+        table.add_column(name, justify=justify, no_wrap=not wraps, min_width=least, overflow="ellipsis")
     return table
 
 

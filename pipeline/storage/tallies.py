@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 from sqlalchemy import text
@@ -80,20 +81,29 @@ class Tallies:
 
     rows: tuple[Tally, ...]
 
+    @cached_property
+    def _by_company(self) -> dict[UUID, tuple[Tally, ...]]:
+        split: dict[UUID, list[Tally]] = {}
+        for row in self.rows:
+            split.setdefault(row.company_id, []).append(row)
+        return {company_id: tuple(rows) for company_id, rows in split.items()}
+
     def states(self, company_id: UUID | None = None) -> dict[State, int]:
         """Count the invoices by state, of one company or of all; a state without any has 0."""
-        counts = _sum(row for row in self.rows if row.subject == "invoice" and company_id in (None, row.company_id))
+        rows = self.rows if company_id is None else self._by_company.get(company_id, ())
+        counts = _sum(row for row in rows if row.subject == "invoice")
         return {state: counts[state.value] for state in State}
 
     def cases(self, status: str, company_id: UUID | None = None) -> dict[str, int]:
         """Count the cases of a status by owner, of one company or of all; an owner without any is left out."""
-        wanted = _sum(row for row in self.rows if row.subject == "case" and company_id in (None, row.company_id))
+        rows = self.rows if company_id is None else self._by_company.get(company_id, ())
+        wanted = _sum(row for row in rows if row.subject == "case")
         split = {tuple(name.split("/", 1)): n for name, n in wanted.items() if n}
         return {owner: n for (each, owner), n in split.items() if each == status}
 
     def of_company(self, company_id: UUID) -> "Tallies":
         """Return the counters of one company."""
-        return Tallies(rows=tuple(row for row in self.rows if row.company_id == company_id))
+        return Tallies(rows=self._by_company.get(company_id, ()))
 
     def of_batch(self, batch_id: int) -> "Tallies":
         """Return the counters of one batch; only of tallies read batch by batch."""

@@ -108,7 +108,7 @@ def test_the_board_is_printed_once_where_no_terminal_is(shell: Shell, write_invo
     assert result.exit_code == 0, result.output
     for words in (
         "queued",
-        "0 open for the accountant",
+        "accountant 0, engineer 0",
         "1 alarm",
         "the software key is disabled [x]",
         "next check now",

@@ -33,7 +33,7 @@ ADD = text("""
 SET_CANARY = text("UPDATE route_order SET canary_id = :way WHERE id = :order")
 CONTENT = text("SELECT content FROM document JOIN invoice ON document_sha256 = sha256 WHERE invoice.id = :invoice")
 LIVE_ORDERS = text("""
-    SELECT o.id, o.status, o.canary_until - o.created_at AS canary_wait, o.undo_until, w.status AS canary, w.outcome,
+    SELECT o.id, o.status, o.canary_until - o.created_at AS canary_wait, w.status AS canary, w.outcome,
         greatest(w.finished_at, i.accepted_at) AS settled_at, w.case_id, i.state,
         EXISTS (SELECT 1 FROM way_out AS l WHERE l.case_id = w.case_id AND l.id > w.id) AS taken_again
     FROM route_order AS o
@@ -218,9 +218,7 @@ def _advance(session: Session, order: Any, *, now: datetime) -> bool:
     if not _did_well(order, now=now):
         return False
     _set_status(session, order.id, "running", None)
-    if now > order.undo_until:
-        # The rest was planned from the end of the undo window on; a canary that took longer moves all of it.
-        session.connection().execute(DELAY, {"id": order.id, "delay": now - order.undo_until})
+    # The rest was planned from the end of the undo window on; a canary that took longer moves all of it.
     _keep_pace(session, order.id, now=now)
     return True
 

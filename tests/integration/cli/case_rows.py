@@ -29,10 +29,8 @@ class CaseRows:
     def __init__(self, database: Database):
         self.database = database
 
-    def invoice(
-        self, *, state="failed", number="1", email=None, total="12.50", currency="EUR", company=COMPANY, batch=None
-    ):
-        content = invoice_xml(number, email=email, total=total, currency=currency)
+    def invoice(self, *, state="failed", number="1", company=COMPANY, batch=None, **content):
+        content = invoice_xml(number, **content)
         with self.database.transaction() as session:
             uuid = submit(
                 session, company=company, content=content, filename=f"{number}.xml", batch=batch, uuid=uuid4()
@@ -135,7 +133,13 @@ class CaseRows:
         return self.query("SELECT * FROM route_case WHERE id = :id", id=case_id)[0]
 
 
-def invoice_xml(number, *, email=None, total="12.50", currency="EUR"):
+ADDRESS = """<cac:PostalAddress><cbc:StreetName>Vanha katu 7</cbc:StreetName>
+<cbc:AdditionalStreetName>Porras B</cbc:AdditionalStreetName><cbc:CityName>Turku</cbc:CityName>
+<cbc:PostalZone>20100</cbc:PostalZone><cac:Country><cbc:IdentificationCode>FI</cbc:IdentificationCode></cac:Country>
+</cac:PostalAddress>"""
+
+
+def invoice_xml(number, *, email=None, total="12.50", currency="EUR", address=""):
     endpoint = f"<cbc:ElectronicMail>{email}</cbc:ElectronicMail>" if email else ""
     amount = Decimal(total)
     return f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -143,7 +147,7 @@ def invoice_xml(number, *, email=None, total="12.50", currency="EUR"):
  xmlns:cac="urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2"
  xmlns:cbc="urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2">
 <cbc:ID>{number}</cbc:ID><cbc:DocumentCurrencyCode>{currency}</cbc:DocumentCurrencyCode>
-<cac:AccountingCustomerParty><cac:Party><cac:PartyLegalEntity><cbc:RegistrationName>Ostaja Oy</cbc:RegistrationName>
+<cac:AccountingCustomerParty><cac:Party>{address}<cac:PartyLegalEntity><cbc:RegistrationName>Ostaja Oy</cbc:RegistrationName>
 </cac:PartyLegalEntity><cac:Contact>{endpoint}</cac:Contact></cac:Party></cac:AccountingCustomerParty>
 <cac:LegalMonetaryTotal><cbc:TaxInclusiveAmount currencyID="{currency}">{amount}</cbc:TaxInclusiveAmount>
 </cac:LegalMonetaryTotal></Invoice>""".encode()

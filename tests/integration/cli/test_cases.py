@@ -14,7 +14,7 @@ from pipeline.domain.way import Way
 from pipeline.services.orders import Pace, Wish, carry_out, preview
 from pipeline.storage.cases import CaseFilter, list_cases
 from pipeline.storage.clock import read_clock
-from tests.integration.cli.case_rows import ALL_BUT_RETRY, CaseRows, invoice_xml
+from tests.integration.cli.case_rows import ADDRESS, ALL_BUT_RETRY, CaseRows, invoice_xml
 from tests.integration.cli.conftest import Shell
 
 EMAIL = ("--to", "email")
@@ -104,21 +104,26 @@ def test_what_is_given_wins_over_the_document(shell: Shell, rows: CaseRows):
 
 
 def test_a_letter_goes_to_the_address_given(shell: Shell, rows: CaseRows):
-    """Every field of a letter can be given; the second line of another address is not mixed in."""
-    case, _ = rows.case()
-    words = ("--name", "Ostaja Oy", "--address1", "Katu 1", "--post-code", "00100", "--post-office", "Helsinki")
+    """The document's address is used whole, or the one given; half of each is never put together."""
+    document, _ = rows.case(number="1", address=ADDRESS)
+    given, _ = rows.case(number="2", address=ADDRESS)
+    lacking, _ = rows.case(number="3")
+    words = ("--address1", "Uusi katu 1", "--post-code", "00100", "--post-office", "Helsinki")
 
-    lacking = shell.json("cases", "reroute", str(case), "--to", "print", *words, "--yes", status=1)
-    shell.json("cases", "reroute", str(case), "--to", "print", *words, "--country", "fi", "--yes")
+    shell.json("cases", "reroute", str(document), "--to", "print", "--yes")
+    shell.json("cases", "reroute", str(given), "--to", "print", *words, "--yes")
+    told = shell.json("cases", "reroute", str(lacking), "--to", "print", *words, "--yes", status=1)
 
-    assert "recipient_country" in lacking["skipped"][0]["why"]
-    assert rows.ways()[0].fields == {
+    old, new = (way.fields for way in rows.ways())
+    assert (old["recipient_address1"], old["recipient_address2"]) == ("Vanha katu 7", "Porras B")
+    assert new == {
         "recipient_name": "Ostaja Oy",
-        "recipient_address1": "Katu 1",
+        "recipient_address1": "Uusi katu 1",
         "recipient_post_code": "00100",
         "recipient_post_office": "Helsinki",
         "recipient_country": "FI",
     }
+    assert "recipient_country" in told["skipped"][0]["why"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from pipeline.bootstrap import open_database
-from pipeline.cli.demo import COMPANIES, SETTINGS, add_companies
+from pipeline.cli.demo import add_companies
+from pipeline.cli.demo_scenario import COMPANIES, SETTINGS
 from pipeline.cli.stack import Stack, StackPlan
 from pipeline.domain.document import DEFAULT_LIMITS
 from pipeline.services.submit_files import submit_files

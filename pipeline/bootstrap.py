@@ -13,11 +13,16 @@ from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
 from pipeline.services.hold import HoldKeeper
 from pipeline.services.operator import MaventaOperator
+from pipeline.services.partner_errors import PartnerErrors
 from pipeline.services.ports import ChunkPublisher, Clock
+from pipeline.services.route import Router
+from pipeline.services.routing_source import RoutingSource
 from pipeline.services.send import Sender
+from pipeline.services.watch import Watch
 from pipeline.settings import Settings
 from pipeline.storage.clock import FleetClock
 from pipeline.storage.database import Database
+from pipeline.storage.orders import advance_orders
 from pipeline.storage.tokens import DatabaseTokenStore
 from pipeline.storage.vault import Vault
 
@@ -80,6 +85,11 @@ class Machine:
             chance=random.random,
         )
 
+    @cached_property
+    def routing(self) -> RoutingSource:
+        """The routing rules in force, read anew when their file changes."""
+        return RoutingSource(self.settings.routing_file)
+
     @property
     def follower(self) -> Follower:
         """The service that asks what became of accepted invoices."""
@@ -93,6 +103,29 @@ class Machine:
         return HoldKeeper(
             database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=self.clock
         )
+
+    @property
+    def partner_errors(self) -> PartnerErrors:
+        """The service that reads the partner's list of failures."""
+        return PartnerErrors(database=self.database, vault=self.vault, operator=self.operator, clock=self.clock)
+
+    @property
+    def router(self) -> Router:
+        """The service that sees to failures."""
+        return Router(
+            database=self.database,
+            vault=self.vault,
+            operator=self.operator,
+            settings=self.settings,
+            clock=self.clock,
+            routing=self.routing,
+            advance_orders=lambda session, now: advance_orders(session, now=now),
+        )
+
+    @property
+    def watch(self) -> Watch:
+        """The service that raises alarms and folds the counters."""
+        return Watch(database=self.database, settings=self.settings, clock=self.clock, routing=self.routing)
 
     async def close(self) -> None:
         """Close connections to operator and database."""

@@ -9,7 +9,7 @@ from pipeline.bootstrap import longest_exchange_seconds
 from pipeline.settings import Settings, load_settings
 from workers.schedule import beat_schedule
 
-QUEUE_NAMES = ("dispatch", "send", "poll")
+QUEUE_NAMES = ("dispatch", "send", "poll", "route")
 
 SOFT_LIMIT_MARGIN_SECONDS = 60
 """On top of the longest exchange, for claiming, recording and a token."""

@@ -1,4 +1,4 @@
-"""The bell: tells the dispatcher that there is work. Losing it costs a second, so it never raises."""
+"""The bell: tells dispatcher and router that there is work. Losing it costs seconds, so it never raises."""
 
 import logging
 
@@ -14,7 +14,16 @@ log = logging.getLogger(__name__)
 
 def ring() -> None:
     """Ring for the dispatcher; a broker that is away is logged, beat rings when it is back."""
+    _ring("dispatch")
+
+
+def ring_route() -> None:
+    """Ring for the router, likewise."""
+    _ring("route")
+
+
+def _ring(name: str) -> None:
     try:
-        app.send_task("dispatch", queue="dispatch", expires=BELL_EXPIRES_SECONDS, ignore_result=True)
+        app.send_task(name, queue=name, expires=BELL_EXPIRES_SECONDS, ignore_result=True)
     except (OperationalError, OSError) as exc:
         log.warning("could not ring", extra={"event": "bell_failed", "cause": type(exc).__name__})

@@ -4,13 +4,21 @@ from typing import Any
 
 from pipeline.settings import Settings
 
+BACKUP_SECONDS = 900.0
+"""How often is looked for what nobody asked about for a day; a quarter of that span if it is set shorter."""
+PARTNER_ERRORS_SECONDS = 60.0
+
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return beat's entries; a tick nobody took before the next one is due is dropped by the broker."""
     return {
         "dispatch": _tick("dispatch", "dispatch", settings.dispatch_interval_seconds),
         "follow": _tick("follow", "poll", settings.follow_interval_seconds),
+        "backup_look": _tick("backup_look", "poll", min(settings.backup_look_seconds / 4, BACKUP_SECONDS)),
+        "partner_errors": _tick("partner_errors", "poll", PARTNER_ERRORS_SECONDS),
         "check_holds": _tick("check_holds", "poll", settings.hold_check_seconds),
+        "watch": _tick("watch", "poll", settings.watch_interval_seconds),
+        "route": _tick("route", "route", settings.route_interval_seconds),
     }
 
 

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 from pipeline.bootstrap import build_dispatcher
 from workers.app import app
-from workers.bell import ring
+from workers.bell import ring, ring_route
 from workers.lifecycle import current
 from workers.publisher import CeleryPublisher
 
@@ -38,15 +38,49 @@ def probe(*, company_id: str, epoch: int, invoices: list[str]) -> dict[str, int]
     return dict(counts)
 
 
-@app.task(name="follow")  # type: ignore[untyped-decorator]
+@app.task(name="follow", send_events=False)  # type: ignore[untyped-decorator]
 def follow() -> dict[str, int]:
     """Look at what the operator holds."""
     process = current()
-    return dict(process.run(process.machine.follower.run()))
+    counts = dict(process.run(process.machine.follower.run(uuid4())))
+    if counts.get("failed"):
+        ring_route()
+    return counts
+
+
+@app.task(name="backup_look", send_events=False)  # type: ignore[untyped-decorator]
+def backup_look() -> dict[str, int]:
+    """Have everything open looked at that nobody asked about for a day."""
+    process = current()
+    return {"to_look_at": process.run(process.machine.follower.backup(uuid4()))}
+
+
+@app.task(name="partner_errors", send_events=False)  # type: ignore[untyped-decorator]
+def partner_errors() -> dict[str, int]:
+    """Read the partner's list of failures, where a company may."""
+    process = current()
+    return {"hints": process.run(process.machine.partner_errors.run(uuid4()))}
+
+
+@app.task(name="route")  # type: ignore[untyped-decorator]
+def route() -> dict[str, int]:
+    """Open cases, ask the rules, and take the ways out that are due."""
+    process = current()
+    counts = dict(process.run(process.machine.router.run(uuid4())))
+    if counts.get("resent") or counts.get("retried"):
+        ring()
+    return counts
 
 
 @app.task(name="check_holds", send_events=False)  # type: ignore[untyped-decorator]
 def check_holds() -> dict[str, int]:
     """Let held companies go on that may."""
     process = current()
-    return {"released": process.run(process.machine.hold_keeper.run())}
+    return {"released": process.run(process.machine.hold_keeper.run(uuid4()))}
+
+
+@app.task(name="watch", send_events=False)  # type: ignore[untyped-decorator]
+def watch() -> dict[str, int]:
+    """Look for what a person must hear of, and fold the counters."""
+    process = current()
+    return {"done": process.run(process.machine.watch.run(uuid4()))}

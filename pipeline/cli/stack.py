@@ -26,7 +26,9 @@ CELERY = (sys.executable, "-m", "celery", "-A", "workers.app")
 POSTILJON = (sys.executable, "-m", "workers.console")
 QUIET = ("--without-gossip", "--without-mingle", "--loglevel", "INFO")
 FLOWER_COLUMNS = "name,uuid,state,kwargs,result,received,runtime,worker"
-FAULT_SCRIPTS = ("calm", "everyday", "storm", "accept-then-silence", "reset-after-accept", "lying-500")
+FAULT_SCRIPTS = (
+    *("calm", "everyday", "storm", "accept-then-silence", "reset-after-accept", "lying-500", "mixed-failures"),
+)
 KEY_FILE_NAME = "encryption.key"
 STOP_SECONDS = 20.0
 """Above the drain of the workers (workers/lifecycle.py), so that what is in the air is finished first."""
@@ -38,7 +40,10 @@ class StackPlan:
 
     state_dir: Path
     send_processes: int = 2
-    pump_processes: int = 2
+    pump_processes: int = 1
+    """One pumps at a time anyway: the others would find its lease."""
+    follow_processes: int = 2
+    """Following and routing take their time; nothing that must be sent waits behind them."""
     beats: int = 1
     """More than one is never needed and does no harm: the ticks are leased in the database."""
     web: bool = True
@@ -139,7 +144,8 @@ class Stack:
             specifications.append(self._simulator())
         specifications += [
             self._worker("send", "send", self._plan.send_processes),
-            self._worker("pump", "dispatch,poll,route", self._plan.pump_processes),
+            self._worker("pump", "dispatch", self._plan.pump_processes),
+            self._worker("follow", "poll,route", self._plan.follow_processes),
             *(self._beat(number) for number in range(1, self._plan.beats + 1)),
         ]
         if self._plan.web:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from pipeline.domain.state import OPEN_STATES, State
+from pipeline.storage.tallies import batch_balances, read_tallies
 
 UNSETTLED = text("""
     SELECT (SELECT count(*) FROM invoice WHERE state = ANY(:open) OR route_at IS NOT NULL)
@@ -65,6 +66,9 @@ def read_standings(session: Session) -> Standings:
     )
 
 
-def list_batch_ids(session: Session) -> list[int]:
-    """Return the ids of all batches."""
-    return [row.id for row in session.connection().execute(BATCHES)]
+def is_balanced(session: Session, standings: Standings) -> bool:
+    """Tell whether every batch adds up, and the maintained counters equal a count of the invoices themselves."""
+    batches = [row.id for row in session.connection().execute(BATCHES)]
+    counted = Counter(kept.state for kept in standings.invoices.values())
+    kept_count = Counter(read_tallies(session).states())
+    return +counted == +kept_count and all(batch_balances(session, each).is_balanced for each in batches)

@@ -74,7 +74,7 @@ def celery_backend_cluster() -> None:
 @pytest.fixture
 def celery_worker_cluster(line: Installation, celery_setup_app: Celery) -> CeleryWorkerCluster:
     """The workers for sending and for the pump, as users run them."""
-    nodes = [CeleryTestWorker(node, celery_setup_app) for node in (line.worker_send, line.worker_pump)]
+    nodes = [CeleryTestWorker(node, celery_setup_app) for node in line.workers]
     return CeleryWorkerCluster(*nodes)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import redis
@@ -37,6 +38,10 @@ SETTINGS = {
     "POSTILJON_DISPATCH_LEASE_SECONDS": "4",
     "POSTILJON_CLAIM_LEASE_SECONDS": "4",
     "POSTILJON_ABSENCE_SETTLE_SECONDS": "4",
+    "POSTILJON_ROUTE_INTERVAL_SECONDS": "1",
+    "POSTILJON_REROUTE_SETTLE_SECONDS": "3",
+    "POSTILJON_WATCH_INTERVAL_SECONDS": "2",
+    "POSTILJON_DELIVERED_LOOKS_SECONDS": "2",
 }
 """Seconds where production waits minutes. The window is what two sending processes hold, and one chunk more."""
 
@@ -46,8 +51,15 @@ COUNT_STATES = text("SELECT state, count(*) FROM invoice WHERE id = ANY(:ids) GR
 UNTAKEN = text("SELECT id FROM invoice WHERE id = ANY(:ids) AND state <> ALL(:taken) ORDER BY id LIMIT :limit")
 EVENTS = text("SELECT invoice_id, kind FROM event WHERE invoice_id = ANY(:ids)")
 ATTEMPTS = text("SELECT invoice_id, kind, outcome, http_status FROM attempt WHERE invoice_id = ANY(:ids) ORDER BY id")
-FORGET = text("TRUNCATE invoice, attempt, event, document, batch")
-RELEASE = text("UPDATE company SET hold_reason = NULL, held_since = NULL")
+FORGET = text("""
+    TRUNCATE invoice, attempt, event, document, batch, route_case, failure, way_out, route_order, operator_action,
+        alarm, tally, tally_delta
+""")
+RELEASE = text("UPDATE company SET hold_reason = NULL, held_since = NULL, check_at = NULL, holds = 0")
+LATER = text("UPDATE invoice SET due_at = due_at + make_interval(secs => :seconds) WHERE id = ANY(:ids)")
+SUCCESSORS = text("SELECT id, encode(document_sha256, 'hex') FROM invoice WHERE supersedes = ANY(:ids)")
+REASON = text("SELECT reason FROM invoice WHERE id = :id")
+CASES = text("SELECT * FROM route_case WHERE invoice_id = ANY(:ids)")
 
 
 class Installation:
@@ -55,7 +67,9 @@ class Installation:
 
     def __init__(self, state_dir: Path, **other_settings: str) -> None:
         arguments = ("--validate", str(swagger()))
-        settings = {**SETTINGS, **other_settings}
+        self.rules_file = state_dir.parent / f"{state_dir.name}-routing.toml"
+        self.rules("")
+        settings = {**SETTINGS, "POSTILJON_ROUTING_FILE": str(self.rules_file), **other_settings}
         self.stack = Stack(StackPlan(state_dir=state_dir, simulator_arguments=arguments, settings=settings))
         self.stack._postgres.durable = False  # what the machine's power cut would cost is not tested here
         self.state_dir = state_dir
@@ -70,6 +84,7 @@ class Installation:
         self.operator = OperatorSide(self.stack.urls["simulator"])
         self.worker_send = ProcessContainer(self.supervisor, "worker-send", ready_text=" ready.")
         self.worker_pump = ProcessContainer(self.supervisor, "worker-pump", ready_text=" ready.")
+        self.worker_follow = ProcessContainer(self.supervisor, "worker-follow", ready_text=" ready.")
         self.beat = ProcessContainer(self.supervisor, "beat", ready_text="beat: Starting")
         self.valkey = ProcessContainer(self.supervisor, "valkey", url=settings.require_broker_url())
         self.postgres = ProcessContainer(self.supervisor, "postgres")
@@ -79,7 +94,11 @@ class Installation:
 
     @property
     def nodes(self) -> tuple[ProcessContainer, ...]:
-        return (self.postgres, self.valkey, self.worker_send, self.worker_pump, self.beat)
+        return (self.postgres, self.valkey, *self.workers, self.beat)
+
+    @property
+    def workers(self) -> tuple[ProcessContainer, ...]:
+        return (self.worker_send, self.worker_pump, self.worker_follow)
 
     def stop(self) -> None:
         """Stop everything."""
@@ -107,6 +126,7 @@ class Installation:
     def fresh(self) -> None:
         """Make sure that everything runs and nothing of an earlier test is left to do."""
         self.operator.calm()
+        self.rules("")
         for node in self.nodes:
             node.ready()
 
@@ -123,10 +143,18 @@ class Installation:
 
     # What a test does.
 
-    def submit(self, papers: Sequence[Paper], *, company: str = COMPANY_A) -> list[Sent]:
-        """Submit documents in one transaction, as a producer does; beat rings for them."""
+    def rules(self, content: str) -> None:
+        """Put routing rules in force; the router reads them in its next round."""
+        fresh = self.rules_file.with_suffix(".new")
+        fresh.write_text("version = 1\n" + content, encoding="utf-8")
+        fresh.replace(self.rules_file)
+
+    def submit(self, papers: Sequence[Paper], *, company: str = COMPANY_A, wait_seconds: float = 0) -> list[Sent]:
+        """Submit documents in one transaction, as a producer does; beat rings for them, after a while if wished."""
         with self.database.transaction() as session:
             done = [submit(session, company=UUID(company), content=p.content, filename=p.filename) for p in papers]
+            later = {"ids": [each.uuid for each in done], "seconds": wait_seconds}
+            session.connection().execute(LATER, later)
         assert all(each.created for each in done), "a test sent the same document as another"
         return [Sent(uuid=str(each.uuid), sha256=each.sha256) for each in done]
 
@@ -196,6 +224,23 @@ class Installation:
         for invoice_id, kind, outcome, status in rows:
             found[str(invoice_id)].append((kind, outcome, status))
         return found
+
+    def cases(self, sent: Sequence[Sent]) -> dict[str, Any]:
+        """The cases of these invoices, by UUID."""
+        with self.database.transaction() as session:
+            rows = session.connection().execute(CASES, {"ids": ids_of(sent)}).all()
+        return {str(row.invoice_id): row for row in rows}
+
+    def successors(self, sent: Sequence[Sent]) -> list[Sent]:
+        """What was sent anew in their place."""
+        with self.database.transaction() as session:
+            rows = session.connection().execute(SUCCESSORS, {"ids": ids_of(sent)}).all()
+        return [Sent(uuid=str(row[0]), sha256=row[1]) for row in rows]
+
+    def reason(self, uuid: str) -> str:
+        """Why an invoice stands as it does."""
+        with self.database.transaction() as session:
+            return str(session.connection().execute(REASON, {"id": UUID(uuid)}).scalar_one())
 
     def hold_reasons(self) -> dict[str, str | None]:
         """The companies and why they are held."""

@@ -38,7 +38,7 @@ class OperatorSide:
         self.faults([])
         self.knobs(**self._knobs)
         for company in (COMPANY_A, COMPANY_B):
-            self.company(company, user_key=USER_KEY, key_disabled=False)
+            self.company(company, user_key=USER_KEY, key_disabled=False, company_state="VERIFIED")
 
     def faults(self, script: str | list[dict[str, Any]]) -> None:
         """Put a fault script in force, by name or as rules."""
@@ -55,6 +55,10 @@ class OperatorSide:
     def expire_tokens(self) -> None:
         """Let every token end now."""
         self._ask("POST", "expire_tokens")
+
+    def lose(self, uuid: str) -> None:
+        """Forget an invoice that was accepted."""
+        self._ask("DELETE", f"invoices/{uuid}")
 
     def totals(self) -> dict[str, Any]:
         """The running totals."""

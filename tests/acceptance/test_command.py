@@ -16,7 +16,7 @@ from .processes import processes_of
 
 FIELDS = {"submitted", "accepted", "delivered", "failed", "open", "timeouts_survived", "seconds", "operator"}
 COUNTED_AT_THE_OPERATOR = {"held", "doubled", "missing", "altered"}
-DEMO_SECONDS = 150
+DEMO_SECONDS = 240
 NOT_ALL = 1
 
 

@@ -102,3 +102,24 @@ def test_urgent_invoice_overtakes_a_month_end(line: Installation):
 def _tokens_granted(line: Installation) -> int:
     requests = line.operator.totals()["requests"]
     return sum(count for name, count in requests.items() if name == "POST /oauth2/token 200")
+
+
+def test_an_unverified_company_waits_until_it_is_verified(line: Installation):
+    """A thousand invoices of an unverified company wait as held, burn nothing, and go out by themselves after it is verified."""
+    line.operator.company(COMPANY_A, company_state="UNVERIFIED")
+
+    waiting = line.submit(papers(1000))
+    unaffected = line.submit(papers(50), company=COMPANY_B)
+
+    line.wait_until_taken(unaffected, seconds=30)
+    line.wait_for_state(waiting, "held", seconds=60)
+    assert line.hold_reasons()[COMPANY_B] is None
+    ledger = line.operator.ledger()
+    assert not any(ledger[one.uuid]["held"] for one in waiting if one.uuid in ledger)
+    spent = line.uploads()
+
+    line.operator.company(COMPANY_A, company_state="VERIFIED")
+
+    line.wait_until_taken(waiting, seconds=90)
+    line.assert_once([*waiting, *unaffected])
+    assert spent < 300, "a held company's invoices are not tried one by one"

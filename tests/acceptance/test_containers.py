@@ -42,7 +42,7 @@ def line(celery_broker_cluster: CeleryBrokerCluster, tmp_path) -> Iterator[Insta
 @pytest.fixture
 def celery_worker_cluster(line: Installation, celery_setup_app: Celery) -> CeleryWorkerCluster:
     """The workers on the container's broker."""
-    nodes = [CeleryTestWorker(node, celery_setup_app) for node in (line.worker_send, line.worker_pump)]
+    nodes = [CeleryTestWorker(node, celery_setup_app) for node in line.workers]
     return CeleryWorkerCluster(*nodes)
 
 

@@ -128,8 +128,8 @@ def test_paused_worker_comes_too_late(line: Installation, sent: list[Sent]):
 
 
 def test_everything_at_once(line: Installation, sent: list[Sent]):
-    """Workers, pump, beat and broker killed together lose none and double none."""
-    victims = (line.worker_send, line.worker_pump, line.beat, line.valkey)
+    """All workers, beat and broker killed together lose none and double none."""
+    victims = (*line.workers, line.beat, line.valkey)
     old = {victim.name: victim.state for victim in victims}
 
     for victim in victims:

@@ -36,7 +36,7 @@ LONG_RUNNING = {name: service for name, service in SERVICES.items() if name not 
 
 def test_parts_are_those_of_the_issue() -> None:
     """Everything the product needs is a service, and only those."""
-    expected = {"postgres", "valkey", "migrate", "send", "pump", "beat", "web", "flower", "cli", "simulator"}
+    expected = {"postgres", "valkey", "migrate", "send", "pump", "follow", "beat", "web", "flower", "cli", "simulator"}
 
     assert set(SERVICES) == expected
 
@@ -135,7 +135,7 @@ def test_data_outlives_containers() -> None:
     assert set(mapping(COMPOSE["volumes"])) == {"postgres", "valkey"}
 
 
-@pytest.mark.parametrize("name", ["send", "pump", "cli"])
+@pytest.mark.parametrize("name", ["send", "pump", "follow", "cli"])
 def test_every_setting_reaches_workers(name: str) -> None:
     """What can be set in the embedded form can be set here, by the same name."""
     environment = mapping(SERVICES[name]["environment"])
@@ -179,7 +179,7 @@ def test_receiver_is_the_one_of_the_embedded_form(tmp_path: Path) -> None:
 
 def test_every_queue_has_a_worker() -> None:
     """No task waits in a queue that nobody reads."""
-    commands = [words(SERVICES[name]["command"]) for name in ("send", "pump")]
+    commands = [words(SERVICES[name]["command"]) for name in ("send", "pump", "follow")]
     read = {queue for command in commands for queue in command[command.index("-Q") + 1].split(",")}
 
     assert read == {"dispatch", "send", "poll", "route"}
@@ -195,7 +195,13 @@ def test_as_many_beats_as_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("service", "process"),
-    [("send", "worker-send"), ("pump", "worker-pump"), ("beat", "beat"), ("flower", "flower")],
+    [
+        ("send", "worker-send"),
+        ("pump", "worker-pump"),
+        ("follow", "worker-follow"),
+        ("beat", "beat"),
+        ("flower", "flower"),
+    ],
 )
 def test_processes_are_those_of_the_embedded_form(service: str, process: str, tmp_path: Path) -> None:
     """Each container runs the very command that `postiljon up` runs, apart from where Flower listens."""

@@ -219,6 +219,23 @@ def test_a_call_is_filled_up_with_what_is_due_soon(line):
     assert line.row(soon[0]).look_at > START + timedelta(seconds=50)
 
 
+def test_a_look_that_filled_up_a_call_counts_as_the_planned_one(line, accepted):
+    line.operator.statuses_of[accepted] = "PENDING"
+    for _ in range(4):
+        look_when_due(line, accepted)
+    assert line.row(accepted).look_at == START + timedelta(seconds=382)
+    line.clock.now = START + timedelta(seconds=340)
+    (younger,) = line.submit()
+    line.work()
+    line.operator.statuses_of[younger] = "PENDING"
+    line.clock.pass_seconds(2)
+
+    line.follow()
+
+    assert set(line.operator.questions[-1]) == {accepted, younger}
+    assert line.row(accepted).look_at == START + timedelta(seconds=3982)
+
+
 def test_a_young_invoice_is_not_asked_about_again_at_once_to_fill_a_call(line, accepted):
     line.operator.statuses_of[accepted] = "PENDING"
     line.clock.pass_seconds(22)

@@ -196,25 +196,26 @@ def test_the_board_is_live_in_a_terminal_until_it_is_interrupted(
         os.close(terminal)
 
     assert max(len(line) for line in plain(first + later).splitlines()) <= columns
-    assert "Traceback" not in rest
+    assert b"Traceback" not in rest
 
 
-def read_until(terminal: int, pattern: str | None) -> str:
+def read_until(terminal: int, pattern: str | None) -> bytes:
     """Read the terminal until a pattern shows or, without one, its other end is closed."""
-    seen = ""
+    seen = b""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if pattern is not None and re.search(pattern, plain(seen)):
             return seen
         if select.select([terminal], [], [], 0.1)[0]:
             try:
-                seen += os.read(terminal, 65536).decode(errors="replace")
+                seen += os.read(terminal, 65536)
             except OSError:
                 return seen
     raise AssertionError(f"{pattern} did not show within 30 s: {plain(seen)[-2000:]}")
 
 
-def plain(seen: str) -> str:
+def plain(told: bytes) -> str:
+    seen = told.decode(errors="replace")
     # A new picture begins with a jump to the upper left corner.
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.replace("\x1b[H", "\n")).replace("\r", "\n")
 

@@ -46,6 +46,7 @@ def test_all_but_those_that_are_still_so_end(database):
 
     with database.transaction() as session:
         assert sorted(alarms.end_alarms(session, "test", still={"b"}, now=LATER)) == ["a", "c"]
+        assert alarms.end_alarms(session, "test", still={"b"}, now=LATER) == []
         assert alarms.count_alarms(session) == {"other": 1, "test": 1}
 
 

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from pipeline.domain.errors import PostiljonError
 from web.receiver import create_app
 
-CONNECTION_SECONDS = 30.0
+CONNECTION_SECONDS = 20.0
 """For a whole connection: above the limits for body and database together, so only slow headers meet it."""
 STOP_SECONDS = 10
 

@@ -96,8 +96,8 @@ def store_hint(session: Session, secret_sha256: bytes, *, invoice_id: UUID | Non
     """Make an invoice due for a look because somebody who knows the secret named it; never more than that.
 
     Of the invoices, only the webhook's own company's are found, whatever the payload says. A look that runs at this
-    moment holds `look_at` at the end of its lease; the hint brings it forward, and the record of that look must not
-    push it back (`record_learned` in following.py). If it does all the same, the age curve asks the next time.
+    moment holds `look_at` at the end of its lease; the hint brings it forward, and the record of that look sees
+    that it is no longer its own and leaves it (following_learned.py). The age curve asks the next time in any case.
     """
     named = clean_text(event, limit=EVENT_LIMIT) or "something without a name"
     parameters = {

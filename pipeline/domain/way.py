@@ -1,6 +1,8 @@
 """The ways out of a failure, and what each reroute must be told. Knows nothing of causes, rules or HTTP."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -53,6 +55,10 @@ _OPTIONAL: Final[Mapping[Way, Mapping[str, str]]] = MappingProxyType(
 )
 """The operator's field names and ours. Source: contract section 4 (PUT /v1/invoices/{id}/reroute/...)."""
 
+PEPPOL: Final = "PEPPOL"
+"""What stands for the operator of a Peppol address. Source: contract section 2, recipient_operator."""
+_PEPPOL_EIA: Final = re.compile(r"[0-9]{4}:\S")
+"""An address with the four digits of its scheme (`0192:123456789`). Source: EN 16931 BT-49, ISO 6523 ICD."""
 COUNTRY_LENGTH = 2
 _MAX_LENGTHS: Final = MappingProxyType({"recipient_eia": MAX_EIA_LENGTH, "recipient_operator": 128})
 """Source: contract section 2, the same fields at upload."""
@@ -71,6 +77,7 @@ def reroute_fields(way: Way, recipient: Recipient, given: Mapping[str, str]) -> 
     Raises: InvalidInputError naming every field that is missing, wrong or not of this way.
     """
     required, optional = _REQUIRED.get(way, {}), _OPTIONAL.get(way, {})
+    recipient = _readdressed(recipient, given.get("recipient_eia"))
     _refuse_strangers(way, given, {*required, *optional})
     found = {
         field: given.get(field, _known(recipient, ours)).strip() for field, ours in {**required, **optional}.items()
@@ -85,8 +92,18 @@ def reroute_fields(way: Way, recipient: Recipient, given: Mapping[str, str]) -> 
     return fields
 
 
+def _readdressed(recipient: Recipient, eia: str | None) -> Recipient:
+    # The document's operator belongs to the document's address, not to another one.
+    if eia is None or eia == recipient.eia:
+        return recipient
+    return replace(recipient, eia=eia, operator=None)
+
+
 def _known(recipient: Recipient, ours: str) -> str:
-    return str(getattr(recipient, ours) or "").strip()
+    value = str(getattr(recipient, ours) or "").strip()
+    if not value and ours == "operator" and _PEPPOL_EIA.match(recipient.eia or ""):
+        return PEPPOL
+    return value
 
 
 def _as_given(fields: list[str]) -> str:

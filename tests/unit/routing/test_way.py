@@ -76,7 +76,7 @@ def test_what_is_no_reroute_needs_nothing(way):
         (Way.PRINT, {"recipient_country": "F1"}, "no country of two letters"),
         (Way.PRINT, {"recipient_country": "ÅL"}, "no country of two letters"),
         (Way.PRINT, {"recipient_name": "a\nb"}, "give one line"),
-        (Way.EINVOICE, {"recipient_eia": "1" * 129}, "more than 128 characters"),
+        (Way.EINVOICE, {"recipient_eia": "1" * 129, "recipient_operator": "X"}, "more than 128 characters"),
         (Way.EINVOICE, {"recipient_operator": "1" * 129}, "more than 128 characters"),
     ],
 )
@@ -91,3 +91,23 @@ def test_unusable_field_is_told_by_name(way, given, told):
 def test_bad_address_of_the_document_is_not_sent():
     with pytest.raises(InvalidInputError, match="no single e-mail address"):
         reroute_fields(Way.EMAIL, Recipient(email="a@b.example;c@d.example"), {})
+
+
+@pytest.mark.parametrize(
+    ("recipient", "given", "operator"),
+    [
+        (Recipient(eia="0192:123456789"), {}, "PEPPOL"),
+        (Recipient(eia="003712345678", operator="DABAFIHH"), {"recipient_eia": "0216:003799"}, "PEPPOL"),
+        (Recipient(eia="0192:123456789", operator="DABAFIHH"), {}, "DABAFIHH"),
+    ],
+    ids=["the document's", "a given one", "the document's own operator wins"],
+)
+def test_a_peppol_address_needs_no_operator(recipient, given, operator):
+    assert reroute_fields(Way.EINVOICE, recipient, given)["recipient_operator"] == operator
+
+
+def test_another_address_does_not_go_to_the_documents_operator():
+    recipient = Recipient(eia="003712345678", operator="DABAFIHH")
+
+    with pytest.raises(InvalidInputError, match="recipient_operator"):
+        reroute_fields(Way.EINVOICE, recipient, {"recipient_eia": "003700000000"})

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.bootstrap import open_database
 from pipeline.cli.cases_choice import Filter, choose_cases
-from pipeline.cli.cases_words import fields_words, moment, sums, way_words
+from pipeline.cli.cases_words import as_options, fields_words, moment, span, sums, way_words
 from pipeline.cli.output import ExitStatus, err, escape, out, print_error, print_json
 from pipeline.cli.route import load_rules
 from pipeline.domain.errors import ConfigurationError, InvalidInputError
@@ -120,12 +120,12 @@ def _end_without(previewed: Preview, wish: Wish, manner: Manner, pace: Pace) -> 
 
 
 def _print_preview(previewed: Preview, wish: Wish, pace: Pace, *, now: datetime) -> None:
-    count = len(previewed.ready)
-    unknown = f", {previewed.unknown_totals} with no known total" if previewed.unknown_totals else ""
-    out().print(
-        f"[bold]{escape(way_words(wish.way))}[/]: {count:,} {_cases(count)}, {escape(sums(previewed.sums))}{unknown}"
-    )
-    if count:
+    count, what = len(previewed.ready), escape(way_words(wish.way))
+    if not count:
+        out().print(f"[bold]{what}[/]: no case fits")
+    else:
+        unknown = f", {previewed.unknown_totals:,} with no known total" if previewed.unknown_totals else ""
+        out().print(f"[bold]{what}[/]: {count:,} {_cases(count)}, {escape(sums(previewed.sums))}{unknown}")
         out().print(_ready_table(previewed))
     if count > 1 and wish.way is not Way.CLOSE:
         out().print(_what_happens(previewed, pace, now=now))
@@ -136,7 +136,7 @@ def _ready_table(previewed: Preview) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("case", justify="right", no_wrap=True)
     table.add_column("invoice", no_wrap=True)
-    table.add_column("number, customer, total, where to", overflow="fold")
+    table.add_column("number, customer, total and where to", overflow="fold")
     for each in previewed.ready[:SHOWN]:
         case = each.case
         total = f"{case.total} {case.currency or ''}".strip() if case.total is not None else "total unknown"
@@ -152,8 +152,8 @@ def _what_happens(previewed: Preview, pace: Pace, *, now: datetime) -> str:
     ends_at = forecast_end(rest + 1, pace=pace, now=now)
     return (
         f"Case {first} goes first, as a canary. The other {rest:,} go from {moment(now + pace.undo_window)} UTC on,"
-        f" {pace.per_minute} a minute,\nonce the canary is delivered or has not failed for {pace.canary_wait};"
-        f" the last about {moment(ends_at)} UTC.\nIf the canary fails, none of them goes. What has not begun can be"
+        f" {pace.per_minute} a minute, once the canary is delivered or has not failed for {span(pace.canary_wait)};"
+        f" the last at about {moment(ends_at)} UTC. If the canary fails, none of them goes. What has not begun can be"
         " taken back."
     )
 
@@ -166,7 +166,7 @@ def _print_skipped(skipped: Sequence[Passed]) -> None:
     table.add_column("invoice", no_wrap=True)
     table.add_column("why", overflow="fold")
     for each in skipped[:SHOWN]:
-        table.add_row(str(each.case_id), str(each.invoice_id), Text(each.why))
+        table.add_row(str(each.case_id), str(each.invoice_id), Text(as_options(each.why)))
     if len(skipped) > SHOWN:
         table.add_row("", f"and {len(skipped) - SHOWN:,} more; --json lists all", "")
     out().print(table)
@@ -209,7 +209,7 @@ def _as_json(previewed: Preview, wish: Wish, pace: Pace, ordered: Ordered | None
             }
             for each in previewed.ready
         ],
-        "skipped": [{"case": each.case_id, "uuid": each.invoice_id, "why": each.why} for each in skipped],
+        "skipped": [{"case": each.case_id, "uuid": each.invoice_id, "why": as_options(each.why)} for each in skipped],
         "order": ordered.order_id if ordered else None,
         "canary": ordered.canary if ordered else previewed.ready[0].case.id if several else None,
         "planned": ordered.planned if ordered else (),

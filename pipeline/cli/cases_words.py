@@ -1,7 +1,8 @@
 """Causes, ways out and instants in words for a person. Knows nothing of where they are shown."""
 
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from pipeline.domain.way import Way
@@ -15,6 +16,8 @@ WAYS: Mapping[str, str] = {
     Way.CLOSE: "close",
 }
 FIELD_PREFIX = "recipient_"
+GIVEN = re.compile(rf"\b{FIELD_PREFIX}([a-z0-9_]+)=\.\.\.")
+"""How a message asks for one of the operator's fields."""
 
 
 def way_words(way: str, fields: Mapping[str, object] | None = None) -> str:
@@ -27,6 +30,19 @@ def way_words(way: str, fields: Mapping[str, object] | None = None) -> str:
 def fields_words(fields: Mapping[str, object]) -> str:
     """Say where to: the operator's fields without their prefix."""
     return ", ".join(f"{name.removeprefix(FIELD_PREFIX)} {value}" for name, value in fields.items())
+
+
+def as_options(message: str) -> str:
+    """Name the options of the command where a message asks for the operator's fields."""
+    return GIVEN.sub(lambda found: f"--{found.group(1).replace('_', '-')}", message)
+
+
+def span(duration: timedelta) -> str:
+    """Return a duration as it is given: 15m, 1h30m, 0s."""
+    minutes, seconds = divmod(int(duration.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"))
+    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
 
 
 def plain(word: str) -> str:

@@ -65,7 +65,7 @@ def check(rules: RulesOption, as_json: JsonOption = False) -> None:
     out().print(f"[green]ok[/]  {escape(str(rules))}: {_described(routing)}")
     for each in companies:
         ways = ", ".join(sorted(each.automatic)) or "nothing"
-        out().print(f"  {escape(each.key)}: {ways} without asking; {len(each.rules)} rules of its own")
+        out().print(f"  {escape(each.key)}: {ways} without asking; rules of its own: {len(each.rules)}")
     if not any(each.automatic for each in companies):
         out().print("  no company has switched anything on: a person decides every case")
 
@@ -81,7 +81,9 @@ def load_rules(path: Path | None) -> Routing:
 
 
 def _described(routing: Routing) -> str:
-    return f"{len(routing.rules)} rules for all, {len(routing.companies)} companies, {len(routing.rows)} verdict rows"
+    return (
+        f"rules for all: {len(routing.rules)}, verdict rows: {len(routing.rows)}, companies: {len(routing.companies)}"
+    )
 
 
 def _switched_on(companies: list[CompanyRules]) -> dict[str, object]:

@@ -123,7 +123,7 @@ def test_a_letter_goes_to_the_address_given(shell: Shell, rows: CaseRows):
         "recipient_post_office": "Helsinki",
         "recipient_country": "FI",
     }
-    assert "recipient_country" in told["skipped"][0]["why"]
+    assert "give --country" in told["skipped"][0]["why"]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,7 @@ def test_what_is_skipped_says_why(shell: Shell, rows: CaseRows):
     why = {each["case"]: each["why"] for each in told["skipped"]}
     assert set(why) == {blank, barred, taken, closed, gone}
     assert "recipient_email" in why[blank]
+    assert "--email" in why[blank]
     assert "resend, close" in why[barred]
     assert "already under way" in why[taken]
     assert why[closed] == "closed: paid by card"

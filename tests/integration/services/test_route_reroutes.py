@@ -120,6 +120,16 @@ def test_conflict_after_an_unclear_answer_is_not_a_refusal(line):
     assert_rerouted_once(line, uuid, way_out)
 
 
+def test_refusal_that_lied_is_found_out_by_reading(line):
+    uuid = opened(line)
+    way_out = plan(line, uuid)
+    after(line, CONFLICT)
+
+    line.route()
+
+    assert_rerouted_once(line, uuid, way_out)
+
+
 def test_refusal_goes_to_a_person_with_the_operators_words(line):
     uuid = opened(line)
     way_out = plan(line, uuid)

@@ -15,10 +15,11 @@ from pipeline.domain.way import Way
 from pipeline.storage.cases import CaseFilter, list_cases, read_case
 from pipeline.storage.cases_opening import Opening, open_case, take_unrouted
 from pipeline.storage.submissions import insert_invoice
+from pipeline.storage.ways_ending import end_refused
 from pipeline.storage.ways_out import close_case, plan_way_out, undo_way_out
-from pipeline.storage.ways_taking import claim_ways
+from pipeline.storage.ways_taking import claim_ways, intend, put_off_way
 
-from .rows import NOW, add_company, new_invoice, queue
+from .rows import NOW, add_company, new_invoice, queue, wait_for_a_lock
 
 MOVES = {
     "failed": ("sending", "accepted", "failed"),
@@ -167,20 +168,42 @@ def test_plan_refuses_a_corrected_document_for_anything_but_a_resend(database, c
 
 def test_two_who_plan_at_once_plan_one_way_out(database, company):
     case_id, _ = open_one(database, company)
-    together, results = threading.Barrier(4), []
+    results = []
+    second = threading.Thread(target=lambda: results.append(plan(database, case_id, Way.RESEND)))
 
-    def both():
-        together.wait()
-        results.append(plan(database, case_id))
+    with database.transaction() as session:
+        plan_way_out(
+            session,
+            case_id,
+            way=Way.EMAIL,
+            fields=EMAIL,
+            chosen_by="the first",
+            reason=None,
+            not_before=NOW,
+            now=NOW,
+        )
+        second.start()
+        wait_for_a_lock(database)
+    second.join()
 
-    threads = [threading.Thread(target=both) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert sorted(isinstance(each, int) for each in results) == [False, False, False, True]
+    assert results == [f"case {case_id} is under way already: by e-mail to buyer@example.com (chosen by the first)"]
     assert len(query(database, "SELECT 1 FROM way_out")) == 1
+
+
+def test_late_claim_neither_asks_nor_writes(database, company):
+    case_id, _ = open_one(database, company)
+    plan(database, case_id)
+    later = NOW + LEASE
+    with database.transaction() as session:
+        (late,) = claim_ways(session, now=NOW, lease=LEASE, limit=10)
+    with database.transaction() as session:
+        (current,) = claim_ways(session, now=later, lease=LEASE, limit=10)
+
+    with database.transaction() as session:
+        assert not intend(session, late, actions=1, now=later, until=later + LEASE)
+        assert not put_off_way(session, late, asked=0, again=later, words="late")
+        assert not end_refused(session, late, words="late", now=later)
+        assert intend(session, current, actions=1, now=later, until=later + LEASE)
 
 
 def test_undo_takes_back_what_was_only_planned(database, company):

@@ -3,16 +3,18 @@
 A failure that cannot be read waits and is never judged by a guess. Knows nothing of Celery, SQL or HTTP.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlmodel import Session
 
+from pipeline.domain.cause import Cause, Owner
 from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.outcome import Outcome
 from pipeline.domain.routing import Routing
-from pipeline.domain.routing_verdicts import Failure
+from pipeline.domain.routing_verdicts import UNKNOWN_ROW, Failure
 from pipeline.domain.state import State
 from pipeline.services.route_means import Means, say_failure, wait_longer
 from pipeline.services.together import finish_all
@@ -25,6 +27,8 @@ QUESTIONS_AT_ONCE = 10
 LEASE_SECONDS = 300.0
 """Longer than a round of questions that all time out; then an unrecorded failure is taken again."""
 UNREAD_WAIT_SECONDS = 30.0
+UNCHANGED_WORDS = "The operator took the reroute, and yet shows the failure of before it and no other."
+UNCHANGED_ADVICE = "Look at the invoice in the operator's own console: it may still be on its way by the other channel."
 
 
 async def open_cases(means: Means, routing: Routing) -> tuple[int, Counter[str]]:
@@ -63,16 +67,27 @@ def _open(
     session: Session, means: Means, routing: Routing, unrouted: Unrouted, actions: Sequence[OperatorAction]
 ) -> str:
     now = means.clock()
-    errors = [action for action in actions if action.type == "ERROR"]
-    failure = _failure(unrouted, errors[-1] if errors else None)
-    told_at = errors[-1].happened_at if errors else None
+    error = next((action for action in reversed(actions) if action.type == "ERROR"), None)
+    failure = _failure(unrouted, error)
+    told_at = error.happened_at if error else None
     company = routing.for_company(unrouted.company_id, unrouted.company_name)
+    verdict = company.judge(failure)
+    if error is not None and cases_opening.is_older_than_reroute(session, unrouted.id, error):
+        # It may still be on its way by the new channel: another way out taken by a rule could deliver it twice.
+        verdict = dataclasses.replace(
+            verdict,
+            row=UNKNOWN_ROW,
+            cause=Cause.UNKNOWN,
+            owner=Owner.ENGINEER,
+            words=UNCHANGED_WORDS,
+            advice=UNCHANGED_ADVICE,
+        )
     opening = Opening(
         unrouted=unrouted,
         failure=failure,
         # The operator's clock may be ahead of ours; nothing has failed before it failed.
         failed_at=min(told_at or unrouted.since, now),
-        verdict=company.judge(failure),
+        verdict=verdict,
         version=company.version,
     )
     round_ = cases_opening.open_case(session, opening, now=now)

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import Session
 
+from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.routing_verdicts import Failure, Verdict
 from pipeline.domain.state import State
 from pipeline.domain.way import Way
@@ -59,6 +60,14 @@ KEEP_FAILURE = text("""
     INSERT INTO failure (case_id, invoice_id, at, refused, told, key, channel, code, cause, owner, verdict,
         verdict_version)
     VALUES (:case, :invoice, :failed_at, :refused, :told, :key, :channel, :code, :cause, :owner, :verdict, :version)
+""")
+SEEN_BEFORE = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM operator_action AS a JOIN way_out AS w ON w.invoice_id = a.invoice_id
+        WHERE a.invoice_id = :id AND a.type = :type AND a.happened_at IS NOT DISTINCT FROM :happened_at
+            AND a.key IS NOT DISTINCT FROM :key AND a.message IS NOT DISTINCT FROM :message
+            AND w.status = 'done' AND w.kind IN ('einvoice', 'email', 'print') AND w.finished_at >= a.read_at
+    )
 """)
 NOTE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
@@ -117,6 +126,15 @@ def put_off_routing(session: Session, unrouted: Unrouted, *, again: datetime, wh
     """Have the router come back to a failure that could not be read; the event is written when the cause is new."""
     parameters = {"id": unrouted.id, "state": unrouted.state.value, "until": unrouted.until}
     session.connection().execute(PUT_OFF, {**parameters, "again": again, "reason": why, "now": now})
+
+
+def is_older_than_reroute(session: Session, invoice_id: UUID, error: OperatorAction) -> bool:
+    """Tell whether the operator had noted this very error before a reroute of ours that it carried out."""
+    parameters = {"id": invoice_id, "type": error.type, "key": error.key, "message": error.message}
+    told: bool = (
+        session.connection().execute(SEEN_BEFORE, {**parameters, "happened_at": error.happened_at}).scalar_one()
+    )
+    return told
 
 
 def open_case(session: Session, opening: Opening, *, now: datetime) -> int | None:

@@ -230,3 +230,21 @@ def test_loop_goes_to_a_person(line):
     assert len(line.operator.rerouted) == 1
     assert (case(line, uuid).status, case(line, uuid).decide_at) == ("open", None)
     assert "a person must look" in case(line, uuid).plan
+
+
+def test_a_failure_older_than_the_reroute_moves_no_rule(line):
+    """The operator took the reroute and still shows the old error: no second channel is tried on a guess."""
+    rules(line, BY_EMAIL + "\n[[rule]]\nname = 'then a letter'\nway = 'print'\n")
+    uuid = failed(line, NO_ROUTE)
+    line.route()
+    let_time_pass(line)
+    assert [each.status for each in line.query("SELECT status FROM way_out")] == ["done"]
+    line.operator.statuses_of[uuid] = "FAILED"
+    mark_failed(line, uuid)
+
+    line.route()
+
+    found = case(line, uuid)
+    assert (found.status, found.round, found.cause, found.owner) == ("open", 2, "unknown", "engineer")
+    assert "still be on its way" in found.advice
+    assert len(line.operator.rerouted) == 1

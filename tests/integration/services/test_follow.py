@@ -273,23 +273,33 @@ def test_a_failed_question_is_asked_again_and_counts_no_look(line, accepted, fai
     assert line.states([accepted]) == ["delivered"]
 
 
-def test_a_throttled_company_is_left_alone_as_long_as_the_operator_wants(line):
-    line.submit(300)
-    for _ in range(3):
-        line.work()
+def test_a_throttled_company_is_left_alone_as_long_as_the_operator_wants(line, accepted):
+    line.clock.pass_seconds(1.9)
+    (younger,) = line.submit()
+    line.work()
     line.operator.status_failure = Outcome(kind=K.THROTTLED, retry_after_seconds=90.0)
-    line.clock.pass_seconds(2)
-    line.follow()
-    asked = len(line.operator.questions)
+    line.clock.pass_seconds(0.1)
+    assert line.follow() == {"throttled": 1}
 
     line.clock.pass_seconds(89)
     assert line.follow() == {}
     line.clock.pass_seconds(1)
     line.operator.status_failure = None
-    line.operator.statuses_of = dict.fromkeys(line.operator.held, "DELIVERED")
+    line.operator.statuses_of = dict.fromkeys((accepted, younger), "DELIVERED")
 
-    assert line.follow() == {"delivered": 300}
-    assert asked <= 3
+    assert line.follow() == {"delivered": 2}
+
+
+def test_an_operator_that_is_away_is_not_asked_about_everything(line):
+    """Once a company's question failed, no other of its questions begins in this run, however much is due."""
+    line.clock.now = START - timedelta(days=1)
+    accept_by_hand(line, line.submit(4100), look_at=START)
+    line.clock.now = START
+    line.operator.status_failure = Outcome(kind=K.UNAVAILABLE)
+
+    assert line.follow() == {"unavailable": 4000}, "a second round began"
+
+    assert len(line.operator.questions) == 20, "as many as were in the air at once"
 
 
 def company_row(line, company=None):

@@ -108,3 +108,11 @@ def test_an_invoice_nobody_looks_at_any_more_is_looked_at_again(line, partner, d
 
     assert read_errors(line) == 1
     assert line.row(delivered).look_at == line.clock()
+
+
+def test_an_overdue_look_keeps_its_turn(line, partner, delivered):
+    line.change("UPDATE invoice SET look_at = :at", at=START)
+    line.operator.errors = [FailedSomewhere(company_id=line.company, invoice_id=delivered)]
+
+    assert read_errors(line) == 1
+    assert line.row(delivered).look_at == START

@@ -18,6 +18,7 @@ from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.services.alone import Alone
 from pipeline.services.follow_backup import BackupPass
 from pipeline.services.follow_judging import is_lost, judge
+from pipeline.services.hold import hold_stopped
 from pipeline.services.ports import IDS_PER_CALL, Clock, Operator, Sighting
 from pipeline.services.together import finish_all
 from pipeline.settings import Settings
@@ -177,7 +178,7 @@ class Follower:
         with self._database.transaction() as session:
             following.put_off(session, [look.id for look in call.looks], until=call.until, again=again)
             if failure.kind is OutcomeKind.UNAUTHORIZED:
-                companies.hold_company(session, call.company_id, reason=failure.message or "not let in", now=now)
+                hold_stopped(session, call.company_id, failure, settings=self._settings, now=now)
         extra = {"event": "look_failed", "company": str(call.company_id), "kind": failure.kind.value}
         log.info("look failed", extra=extra)
         return Counter({failure.kind.value: len(call.looks)})

@@ -5,10 +5,14 @@ Rung by beat, one sweep at a time in the fleet. A company let in again is on tri
 
 import asyncio
 import logging
+from datetime import datetime
 from uuid import UUID
 
-from pipeline.domain.company_hold import HoldKind, judge_words
+from sqlmodel import Session
+
+from pipeline.domain.company_hold import HoldKind, judge_hold, judge_words
 from pipeline.domain.credentials import CompanyCredentials
+from pipeline.domain.outcome import Outcome
 from pipeline.services.alone import Alone
 from pipeline.services.ports import Clock, Operator
 from pipeline.services.together import finish_all
@@ -21,6 +25,16 @@ LEASE_NAME = "check_holds"
 CHECKS_AT_ONCE = 10
 
 log = logging.getLogger(__name__)
+
+
+def hold_stopped(session: Session, company_id: UUID, stop: Outcome, *, settings: Settings, now: datetime) -> None:
+    """Hold the company of an UNAUTHORIZED outcome, with the cause and what to do in words; one held already stays so."""
+    cause = judge_hold(stop)
+    seconds = settings.hold_check_seconds
+    if companies.hold_company(
+        session, company_id, reason=cause.words, advice=cause.advice, now=now, check_seconds=seconds
+    ):
+        log.error("company held", extra={"event": "company_held", "company": str(company_id)})
 
 
 class HoldKeeper:

@@ -1,7 +1,6 @@
 """What every part of routing works with, and how long it waits after a question that failed."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from sqlmodel import Session
 
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.services.hold import hold_stopped
 from pipeline.services.ports import Clock, Operator
 from pipeline.settings import Settings
 from pipeline.storage import companies
@@ -20,7 +20,6 @@ from pipeline.storage.vault import Vault
 
 LONGEST_WAIT_SECONDS = 900.0
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -44,12 +43,8 @@ class Means:
 
     def hold_if_stopped(self, session: Session, company_id: UUID, failure: Outcome, *, now: datetime) -> None:
         """Hold the company whose question or order was not let in; any other failure holds nobody."""
-        if failure.kind is not OutcomeKind.UNAUTHORIZED:
-            return
-        reason = failure.message or "the operator does not let this company in"
-        seconds = self.settings.hold_check_seconds
-        if companies.hold_company(session, company_id, reason=reason, now=now, check_seconds=seconds):
-            log.error("company held", extra={"event": "company_held", "company": str(company_id)})
+        if failure.kind is OutcomeKind.UNAUTHORIZED:
+            hold_stopped(session, company_id, failure, settings=self.settings, now=now)
 
     def _write(self, work: Callable[[Session], T]) -> T:
         with self.database.transaction() as session:

@@ -12,13 +12,11 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from sqlmodel import Session
-
-from pipeline.domain.company_hold import judge_hold
 from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.services.flight import Flight, Result, Work
+from pipeline.services.hold import hold_stopped
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
 from pipeline.settings import Settings
 from pipeline.storage import claims, companies
@@ -135,7 +133,7 @@ class Sender:
                 companies.note_let_in(session, company_id, now=now)
             stops = [move.outcome for move in moves if move.consequence.held_for == COMPANY]
             if stops:
-                self._hold(session, company_id, stops[0], now=now)
+                hold_stopped(session, company_id, stops[0], settings=self._settings, now=now)
             if in_the_air:
                 until = now + timedelta(seconds=self._settings.claim_lease_seconds)
                 claims.heartbeat(session, in_the_air, epoch=epoch, until=until)
@@ -143,14 +141,6 @@ class Sender:
             if move.claimed.id not in moved:
                 extra = {"event": "late_writer", "invoice": str(move.claimed.id), "epoch": epoch}
                 log.warning("came too late and changed nothing", extra=extra)
-
-    def _hold(self, session: Session, company_id: UUID, stop: Outcome, *, now: datetime) -> None:
-        cause = judge_hold(stop)
-        interval = self._settings.hold_check_seconds
-        if companies.hold_company(
-            session, company_id, reason=cause.words, advice=cause.advice, now=now, check_seconds=interval
-        ):
-            log.error("company held", extra={"event": "company_held", "company": str(company_id)})
 
     def _move(self, claimed: Claimed, outcome: Outcome, *, now: datetime) -> Move:
         consequence = conclude(

@@ -201,8 +201,9 @@ def _write_cases(connection: Connection, learned: Sequence[Learned], *, now: dat
         connection.execute(RESOLVE_CASES, {"ids": delivered, "now": now})
     if rerouted:
         parameters = {"ids": rerouted, "why": REROUTED_OUTSIDE, "now": now}
-        connection.execute(SKIP_WAYS, parameters)
+        # Invoice, case, way out: in the order in which the router takes them.
         connection.execute(CASES_UNDER_WAY, parameters)
+        connection.execute(SKIP_WAYS, parameters)
 
 
 def _write_alarms(connection: Connection, learned: Sequence[Learned], *, now: datetime) -> None:

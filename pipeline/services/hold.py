@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def hold_stopped(session: Session, company_id: UUID, stop: Outcome, *, settings: Settings, now: datetime) -> None:
-    """Hold the company of an UNAUTHORIZED outcome, with the cause and what to do in words; one held already stays so."""
+    """Hold the company of an UNAUTHORIZED outcome, with cause and advice in words; one held already stays so."""
     cause = judge_hold(stop)
     seconds = settings.hold_check_seconds
     if companies.hold_company(

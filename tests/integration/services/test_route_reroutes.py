@@ -181,7 +181,7 @@ def test_company_not_let_in_is_held_and_its_reroute_waits(line):
     line.route()
     let_time_pass(line)
     assert line.operator.rerouted == []
-    assert line.query("SELECT hold_reason FROM company")[0].hold_reason == "Unauthorized"
+    assert "not verified" in line.query("SELECT hold_reason FROM company")[0].hold_reason
     line.change("UPDATE company SET hold_reason = NULL")
     line.route()
 

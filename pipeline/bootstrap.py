@@ -22,7 +22,6 @@ from pipeline.services.watch import Watch
 from pipeline.settings import Settings
 from pipeline.storage.clock import FleetClock
 from pipeline.storage.database import Database
-from pipeline.storage.orders import advance_orders
 from pipeline.storage.tokens import DatabaseTokenStore
 from pipeline.storage.vault import Vault
 
@@ -119,7 +118,6 @@ class Machine:
             settings=self.settings,
             clock=self.clock,
             routing=self.routing,
-            advance_orders=lambda session, now: advance_orders(session, now=now),
         )
 
     @property

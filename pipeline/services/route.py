@@ -5,10 +5,7 @@ A leased singleton, harmless when rung twice, late or by two beats. Knows nothin
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from uuid import UUID
-
-from sqlmodel import Session
 
 from pipeline.domain.routing import Routing
 from pipeline.services.alone import Alone
@@ -18,16 +15,9 @@ from pipeline.services.ports import Clock, Operator
 from pipeline.services.route_means import Means
 from pipeline.services.take_ways import take_ways
 from pipeline.settings import Settings
+from pipeline.storage import orders
 from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault
-
-AdvanceOrders = Callable[[Session, datetime], int]
-"""Moves people's orders for many cases on, inside the transaction it is given; returns how many moved."""
-
-
-def advance_none(_session: Session, _now: datetime) -> int:
-    """Move no order on."""
-    return 0
 
 
 class Router:
@@ -42,12 +32,10 @@ class Router:
         settings: Settings,
         clock: Clock,
         routing: Callable[[], Routing],
-        advance_orders: AdvanceOrders = advance_none,
     ) -> None:
         self._means = Means(database=database, vault=vault, operator=operator, settings=settings, clock=clock)
         self._alone = Alone(database=database, clock=clock, name="route")
         self._routing = routing
-        self._advance_orders = advance_orders
 
     async def run(self, holder: UUID) -> Counter[str]:
         """See to all that is due and return counts of what was done; nothing when another one is at it.
@@ -69,7 +57,7 @@ class Router:
         counts.update(new)
         decided, said = await decide_cases(means, routing)
         counts.update(said)
-        await means.write(lambda session: self._advance_orders(session, means.clock()))
+        await means.write(lambda session: orders.advance_orders(session, now=means.clock()))
         taken, ended = await take_ways(means)
         counts.update(ended)
         return opened + decided + taken

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,9 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import typer
 
+from pipeline.cli.main import build_cli
 from pipeline.cli.stack import POSTILJON
 from pipeline.domain.cause import Cause, Owner
 from pipeline.domain.errors import ConfigurationError
@@ -139,19 +142,31 @@ def test_changed_output_is_noticed(place: Path):
             run(bad, "", place)
 
 
+@pytest.mark.parametrize("document", [CASES, ROUTING], ids=lambda document: document.stem)
+def test_every_named_command_exists(document: Path):
+    """A command that a document names has that name, and takes the options it is named with."""
+    commands = named_commands(document)
+
+    assert len(commands) > 5
+    for words in commands:
+        assert unknown_words(words) == [], f"postiljon {' '.join(words)}"
+
+
 # Reading a document.
 
 
 def read_steps(document: Path) -> list[Step]:
     """Read the commands of all console blocks, each with its output."""
     steps: list[Step] = []
-    paragraph, before, in_block = "", "", False
+    paragraph, last, in_block = "", "", False
     for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), start=1):
         if line.startswith("```"):
             in_block = line == "```console"
-            before, paragraph = paragraph, ""
+            before, paragraph = paragraph, paragraph if in_block else ""
         elif not in_block:
-            paragraph = f"{paragraph} {line}" if line else paragraph
+            # A blank line ends a paragraph; the next line begins a new one.
+            paragraph = f"{paragraph} {line}" if line and last else line or paragraph
+            last = line
         elif line.startswith("$ "):
             told = STATUS.search(before)
             steps.append(
@@ -182,6 +197,27 @@ def toml_example() -> str:
     """The one block of TOML in docs/routing.md."""
     (example,) = re.findall(r"^```toml\n(.*?)^```$", ROUTING.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     return example
+
+
+def named_commands(document: Path) -> list[list[str]]:
+    """Every `postiljon ...` in the text or in a block, as its words."""
+    found = re.findall(r"(?:`|^\$ )postiljon ([^`#\n]+)", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return [shlex.split(each) for each in found]
+
+
+def unknown_words(words: list[str]) -> list[str]:
+    """The subcommands and options that the command line does not know."""
+    command = typer.main.get_command(build_cli(lambda: None))
+    unknown: list[str] = []
+    for word in words:
+        subcommands = getattr(command, "commands", None)
+        if subcommands is not None:
+            command = subcommands.get(word)
+            if command is None:
+                return [word]
+        elif word.startswith("--") and not any(word in option.opts for option in command.params):
+            unknown.append(word)
+    return unknown
 
 
 def keys_in(value: object) -> Iterator[str]:

@@ -4,7 +4,7 @@ A leased singleton, harmless when rung twice, late or by two beats. Knows nothin
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from pipeline.domain.routing import Routing
@@ -14,6 +14,7 @@ from pipeline.services.open_cases import open_cases
 from pipeline.services.ports import Clock, Operator
 from pipeline.services.route_means import Means
 from pipeline.services.take_ways import take_ways
+from pipeline.services.together import finish_all
 from pipeline.settings import Settings
 from pipeline.storage import orders
 from pipeline.storage.database import Database
@@ -41,7 +42,8 @@ class Router:
         """See to all that is due and return counts of what was done; nothing when another one is at it.
 
         After `resent` or `retried` the dispatcher has work. Safe to call twice.
-        Raises: ConfigurationError when the rules cannot be used; nothing was touched then.
+        Raises: ConfigurationError when the rules cannot be used; nothing was touched then. What seeing to one failure
+        raised, when all others of the round are done.
         """
         routing, counts = self._routing(), Counter[str]()
 
@@ -53,11 +55,17 @@ class Router:
 
     async def _round(self, routing: Routing, counts: Counter[str]) -> int:
         means = self._means
-        opened, new = await open_cases(means, routing)
-        counts.update(new)
-        decided, said = await decide_cases(means, routing)
-        counts.update(said)
+
+        async def stage(work: Awaitable[tuple[int, Counter[str]]]) -> int:
+            seen_to, done = await work
+            counts.update(done)
+            return seen_to
+
+        stages = (open_cases(means, routing), decide_cases(means, routing), self._advance_orders(), take_ways(means))
+        # One after another, and each has its turn whatever a company or a case did to the one before.
+        return sum(await finish_all(map(stage, stages), at_once=1))
+
+    async def _advance_orders(self) -> tuple[int, Counter[str]]:
+        means = self._means
         await means.write(lambda session: orders.advance_orders(session, now=means.clock()))
-        taken, ended = await take_ways(means)
-        counts.update(ended)
-        return opened + decided + taken
+        return 0, Counter()

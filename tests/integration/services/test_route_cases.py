@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.way import Way
 
@@ -158,6 +159,21 @@ def test_crash_while_reading_costs_no_failure(line):
     let_time_pass(line, seconds=320)
 
     assert case(line, uuid).round == 1
+
+
+def test_company_whose_key_cannot_be_read_holds_up_no_other(line):
+    """The rules are asked and the ways out are taken all the same."""
+    by_hand, by_rule = opened(line), failed(line)
+    way_out = plan(line, by_hand)
+    broken = line.add_company("Beta")
+    failed(line, company=broken)
+    line.change("UPDATE company SET user_api_key = '' WHERE id = :id", id=broken)
+
+    with pytest.raises(ConfigurationError):
+        line.route()
+
+    assert way(line, way_out).status == "done"
+    assert case(line, by_rule).decide_at is None
 
 
 def test_rule_takes_its_way_out_at_once(line):

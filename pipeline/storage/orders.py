@@ -41,6 +41,7 @@ LIVE_ORDERS = text("""
     LEFT JOIN invoice AS i ON i.id = coalesce(w.successor_id, w.invoice_id)
     WHERE o.status IN ('canary', 'running') ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
 """)
+LOCK_ORDER = text("SELECT 1 FROM route_order WHERE id = :id FOR UPDATE")
 SET_STATUS = text("UPDATE route_order SET status = :status, why = :why WHERE id = :id")
 NEXT_PLANNED = text("""
     SELECT not_before FROM way_out WHERE order_id = :id AND status = 'planned' ORDER BY not_before LIMIT 1
@@ -182,6 +183,8 @@ def undo_order(session: Session, order_id: int, *, by: str, now: datetime) -> Un
 
     Raises: InvalidInputError when there is no such order.
     """
+    # The order before its cases, as the router takes them when it stops one.
+    session.connection().execute(LOCK_ORDER, {"id": order_id})
     read_order(session, order_id)
     found = {
         way.id: undo_way_out(session, way.id, now=now) for way in _ways(session, order_id) if way.status == "planned"

@@ -1,8 +1,10 @@
 """Orders: the rest goes when the canary did well, never when it did not, at its pace, and back when asked."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from pipeline.domain.way import Way
 from pipeline.services.orders import Pace, Wish, carry_out, preview
@@ -12,7 +14,7 @@ from pipeline.storage.orders import advance_orders, read_order, undo_case, undo_
 from pipeline.storage.ways_taking import claim_ways
 from tests.integration.cli.case_rows import CaseRows
 
-from .rows import NOW, add_company
+from .rows import NOW, add_company, wait_for_a_lock
 
 WINDOW, WAIT = timedelta(minutes=10), timedelta(minutes=15)
 PACE = Pace(per_minute=6, undo_window=WINDOW, canary_wait=WAIT)
@@ -37,6 +39,10 @@ class Orders(CaseRows):
     def read(self, order):
         with self.database.transaction() as session:
             return read_order(session, order)
+
+    def undo(self, order):
+        with self.database.transaction() as session:
+            return undo_order(session, order, by="a person", now=NOW)
 
     def claim(self, now):
         with self.database.transaction() as session:
@@ -236,3 +242,18 @@ def test_two_routers_advance_an_order_once(orders, database_url):
     other.close()
 
     assert orders.read(order).status == "running"
+
+
+def test_undoing_holds_no_case_while_it_waits_for_the_order(orders):
+    """A router that stops the order takes the order first and its cases then; the other way round is a deadlock."""
+    order = orders.order()
+
+    with ThreadPoolExecutor() as pool:
+        with orders.database.transaction() as router:
+            router.connection().execute(text("SELECT 1 FROM route_order FOR UPDATE"))
+            undone = pool.submit(orders.undo, order)
+            wait_for_a_lock(orders.database)
+            router.connection().execute(text("SELECT 1 FROM route_case FOR NO KEY UPDATE NOWAIT"))
+        undone.result()
+
+    assert orders.read(order).status == "undone"

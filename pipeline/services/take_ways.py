@@ -48,6 +48,8 @@ async def _take(means: Means, claimed: ClaimedWay) -> str:
     taking = Taking(means=means, claimed=claimed)
     if claimed.asked == 0 and claimed.state not in STATES.get(claimed.way, frozenset()):
         return await taking.skip(f"the invoice is {claimed.state} by now: nothing to do")
+    if claimed.asked == 0 and claimed.order_ended is not None:
+        return await taking.refuse(f"its order ended before anything was asked: {claimed.order_ended}")
     if claimed.way in REROUTES:
         return await taking.reroute()
     return await (_resend(taking) if claimed.way is Way.RESEND else _retry(taking))

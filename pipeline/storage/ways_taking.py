@@ -14,7 +14,8 @@ from pipeline.domain.state import State
 from pipeline.domain.way import Way
 from pipeline.storage.case_tables import LIVE_WAY_SQL
 
-# What was asked already is settled whatever became of its order: only what nobody has begun can wait for one.
+# What was asked already is settled whatever became of its order: only what nobody has begun can wait for one. What
+# was begun when its order ended and is planned again is taken too, or it would wait for ever: it is not carried out.
 CLAIM = text(f"""
     WITH due AS (
         SELECT w.id, w.not_before AS planned_for FROM way_out AS w
@@ -22,14 +23,15 @@ CLAIM = text(f"""
         JOIN company ON company.id = route_case.company_id AND company.hold_reason IS NULL
         LEFT JOIN route_order AS o ON o.id = w.order_id
         WHERE w.{LIVE_WAY_SQL} AND w.not_before <= :now AND (w.lease_until IS NULL OR w.lease_until <= :now)
-            AND (w.status <> 'planned' OR w.order_id IS NULL OR o.status = 'running'
-                OR (o.status = 'canary' AND w.id = o.canary_id))
+            AND (w.status <> 'planned' OR w.order_id IS NULL OR o.status <> 'canary' OR w.id = o.canary_id)
         ORDER BY w.not_before, w.id LIMIT :limit FOR NO KEY UPDATE OF w SKIP LOCKED
     ), claimed AS (
         UPDATE way_out SET status = 'begun', epoch = nextval('epoch'), lease_until = :until
         FROM due WHERE way_out.id = due.id RETURNING way_out.*, due.planned_for
     )
-    SELECT claimed.*, invoice.company_id, invoice.state FROM claimed JOIN invoice ON invoice.id = claimed.invoice_id
+    SELECT claimed.*, invoice.company_id, invoice.state,
+        (SELECT why FROM route_order WHERE id = claimed.order_id AND status IN ('stopped', 'undone')) AS order_ended
+    FROM claimed JOIN invoice ON invoice.id = claimed.invoice_id
     ORDER BY claimed.planned_for, claimed.id
 """)
 INTEND = text("""
@@ -72,6 +74,8 @@ class ClaimedWay:
     successor_id: UUID | None
     document_sha256: bytes | None
     document_filename: str | None
+    order_ended: str | None = None
+    """Why the order it belongs to was stopped or taken back, if it was."""
 
 
 def claim_ways(session: Session, *, now: datetime, lease: timedelta, limit: int) -> list[ClaimedWay]:
@@ -100,6 +104,7 @@ def claim_ways(session: Session, *, now: datetime, lease: timedelta, limit: int)
             successor_id=row.successor_id,
             document_sha256=row.document_sha256,
             document_filename=row.document_filename,
+            order_ended=row.order_ended,
         )
         for row in rows
     ]

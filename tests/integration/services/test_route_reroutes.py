@@ -379,3 +379,29 @@ def test_way_out_waits_for_its_time(line):
     line.route()
 
     assert len(line.operator.rerouted) == 1
+
+
+def test_way_out_put_off_after_its_order_was_taken_back_goes_back_to_a_person(line):
+    """It was begun, so taking back came too late for it; but nothing was asked, and nobody else would end it."""
+    uuid = opened(line)
+    line.change(
+        "INSERT INTO route_order (kind, chosen, status, canary_until, undo_until, per_minute, created_at)"
+        " VALUES ('email', '{}', 'running', :now, :now, 10, :now)",
+        now=line.clock(),
+    )
+    order = line.query("SELECT id FROM route_order")[0].id
+    way_out = plan(line, uuid, order_id=order)
+
+    async def take_back_meanwhile(_credentials, _uuids):
+        line.change("UPDATE route_order SET status = 'undone', why = 'a person took it back'")
+        return CLOSED
+
+    answers, line.operator.statuses = line.operator.statuses, take_back_meanwhile
+    assert line.route()["put_off"] == 1
+    line.operator.statuses = answers
+    let_time_pass(line, seconds=60)
+
+    assert line.operator.rerouted == []
+    assert way(line, way_out).status == "refused"
+    assert case(line, uuid).status == "open"
+    assert "a person took it back" in case(line, uuid).plan

@@ -43,12 +43,17 @@ LIVE_ORDERS = text("""
 """)
 LOCK_ORDER = text("SELECT 1 FROM route_order WHERE id = :id FOR UPDATE")
 SET_STATUS = text("UPDATE route_order SET status = :status, why = :why WHERE id = :id")
+# Company by company: what waits for a held one is behind until that is over, and the others' go on at their pace.
 NEXT_PLANNED = text("""
-    SELECT not_before FROM way_out WHERE order_id = :id AND status = 'planned' ORDER BY not_before LIMIT 1
+    SELECT c.company_id, min(w.not_before) AS next_at FROM way_out AS w JOIN route_case AS c ON c.id = w.case_id
+    WHERE w.order_id = :id AND w.status = 'planned' AND EXISTS (
+        SELECT 1 FROM company WHERE id = c.company_id AND hold_reason IS NULL)
+    GROUP BY c.company_id
 """)
 ANY_LIVE = text(f"SELECT EXISTS (SELECT 1 FROM way_out WHERE order_id = :id AND {LIVE_WAY_SQL})")
 DELAY = text("""
-    UPDATE way_out SET not_before = not_before + :delay WHERE order_id = :id AND status = 'planned' AND asked = 0
+    UPDATE way_out SET not_before = not_before + :delay FROM route_case AS c
+    WHERE order_id = :id AND way_out.status = 'planned' AND asked = 0 AND c.id = case_id AND c.company_id = :company
 """)
 # The rows of the cases first: whoever plans holds them.
 SKIP_REST = text("""
@@ -256,16 +261,14 @@ def _stop(session: Session, order_id: int, why: str, *, now: datetime) -> None:
 
 def _keep_pace(session: Session, order_id: int, *, now: datetime) -> bool:
     connection = session.connection()
-    next_at = connection.execute(NEXT_PLANNED, {"id": order_id}).scalar_one_or_none()
-    if next_at is None:
-        if connection.execute(ANY_LIVE, {"id": order_id}).scalar_one():
-            return False
+    planned = connection.execute(NEXT_PLANNED, {"id": order_id}).all()
+    if not planned and not connection.execute(ANY_LIVE, {"id": order_id}).scalar_one():
         _set_status(session, order_id, "done", None)
         return True
-    if now - next_at <= BEHIND:
-        return False
-    connection.execute(DELAY, {"id": order_id, "delay": now - next_at})
-    return True
+    behind = [each for each in planned if now - each.next_at > BEHIND]
+    for each in behind:
+        connection.execute(DELAY, {"id": order_id, "company": each.company_id, "delay": now - each.next_at})
+    return bool(behind)
 
 
 def _set_status(session: Session, order_id: int, status: str, why: str | None) -> None:

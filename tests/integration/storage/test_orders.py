@@ -171,6 +171,25 @@ def test_an_outage_keeps_the_pace(orders):
     assert len(orders.claim(back + timedelta(seconds=10))) == 1
 
 
+def test_a_held_company_holds_up_no_other_of_its_order(orders, vault):
+    """What cannot go now does not take the others' turns from them, minute by minute."""
+    add_company(orders.database, vault, "held")
+    for number in range(12):
+        orders.case(number=f"h{number}", email="held@example.com", company="held")
+    order = orders.order(2)
+    orders.end_canary(order, state="delivered")
+    orders.advance(NOW)
+    orders.change("UPDATE company SET hold_reason = 'not let in', held_since = :now WHERE name = 'held'", now=NOW)
+
+    begun = set()
+    for seconds in range(0, 600, 10):
+        now = NOW + WINDOW + timedelta(seconds=seconds)
+        orders.advance(now)
+        begun.update(orders.claim(now))
+
+    assert begun == {way.id for way in orders.read(order).ways[-2:]}
+
+
 def test_an_order_ends_with_its_last_way(orders):
     """While anything of it is under way an order runs; then it is done and looked at no more."""
     order = orders.order(2)

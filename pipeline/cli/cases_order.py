@@ -16,10 +16,22 @@ from pipeline.cli.cases_choice import Filter, choose_cases
 from pipeline.cli.cases_words import as_options, fields_words, moment, span, sums, way_words
 from pipeline.cli.output import ExitStatus, err, escape, out, print_error, print_json
 from pipeline.cli.route import load_rules
+from pipeline.domain.cause import ADDRESS_CAUSES
 from pipeline.domain.errors import ConfigurationError, InvalidInputError
 from pipeline.domain.routing_section import read_duration
 from pipeline.domain.way import Way
-from pipeline.services.orders import Ordered, Pace, Passed, Preview, Wish, carry_out, check_wish, forecast_end, preview
+from pipeline.services.orders import (
+    Ordered,
+    Pace,
+    Passed,
+    Preview,
+    Ready,
+    Wish,
+    carry_out,
+    check_wish,
+    forecast_end,
+    preview,
+)
 from pipeline.settings import Settings, load_settings
 from pipeline.storage.clock import read_clock
 
@@ -126,13 +138,13 @@ def _print_preview(previewed: Preview, wish: Wish, pace: Pace, *, now: datetime)
     else:
         unknown = f", {previewed.unknown_totals:,} with no known total" if previewed.unknown_totals else ""
         out().print(f"[bold]{what}[/]: {count:,} {_cases(count)}, {escape(sums(previewed.sums))}{unknown}")
-        out().print(_ready_table(previewed))
+        out().print(_ready_table(previewed, wish))
     if count > 1 and wish.way is not Way.CLOSE:
         out().print(_what_happens(previewed, pace, now=now))
     _print_skipped(previewed.skipped)
 
 
-def _ready_table(previewed: Preview) -> Table:
+def _ready_table(previewed: Preview, wish: Wish) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("case", justify="right", no_wrap=True)
     table.add_column("invoice", no_wrap=True)
@@ -140,20 +152,28 @@ def _ready_table(previewed: Preview) -> Table:
     for each in previewed.ready[:SHOWN]:
         case = each.case
         total = f"{case.total} {case.currency or ''}".strip() if case.total is not None else "total unknown"
-        parts = [case.number or "no number", case.buyer or "customer unknown", total, fields_words(each.fields)]
+        parts = [case.number or "no number", case.buyer or "customer unknown", total, _where_to(each, wish)]
         table.add_row(str(case.id), str(case.invoice_id), Text(", ".join(part for part in parts if part)))
     if len(previewed.ready) > SHOWN:
         table.add_row("", f"and {len(previewed.ready) - SHOWN:,} more; --json lists all", "")
     return table
 
 
+def _where_to(ready: Ready, wish: Wish) -> str:
+    if wish.way is not Way.RESEND:
+        return fields_words(ready.fields)
+    if wish.document is not None and ready.case.cause in ADDRESS_CAUSES:
+        return "to where the corrected document says"
+    return "to where it was sent before"
+
+
 def _what_happens(previewed: Preview, pace: Pace, *, now: datetime) -> str:
     first, rest = previewed.ready[0].case.id, len(previewed.ready) - 1
     ends_at = forecast_end(rest + 1, pace=pace, now=now)
     return (
-        f"Case {first} goes first, as a canary. The other {rest:,} go from {moment(now + pace.undo_window)} UTC on,"
+        f"Case {first} goes first, as a canary. The rest ({rest:,}) go from {moment(now + pace.undo_window)} UTC on,"
         f" {pace.per_minute} a minute, once the canary is delivered or has not failed for {span(pace.canary_wait)};"
-        f" the last at about {moment(ends_at)} UTC. If the canary fails, none of them goes. What has not begun can be"
+        f" the last at about {moment(ends_at)} UTC. If the canary fails, none of the rest goes. What has not begun can be"
         " taken back."
     )
 

@@ -53,3 +53,6 @@ OWNERS: Final[Mapping[Cause, Owner]] = MappingProxyType(
     }
 )
 """Who can end a case of each cause; a verdict row may name the other one."""
+
+ADDRESS_CAUSES: Final = frozenset({Cause.RECIPIENT_ADDRESS, Cause.RECIPIENT_UNREACHABLE})
+"""Where the address did not lead to the recipient: a corrected document is believed rather than what was given."""

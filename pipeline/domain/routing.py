@@ -238,7 +238,7 @@ def default_routing(table: VerdictTable) -> Routing:
 
 def _no_rule(situation: Situation) -> str:
     where = f" on {situation.channel.lower()}" if situation.channel else ""
-    return f"no rule fits {situation.verdict.cause}{where} ({situation.verdict.row})"
+    return f"no rule fits {situation.verdict.cause.replace('_', ' ')}{where} ({situation.verdict.row})"
 
 
 def _unusable(way: Way, recipient: Recipient) -> str | None:

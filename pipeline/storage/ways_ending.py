@@ -11,11 +11,14 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import Session
 
+from pipeline.domain.cause import ADDRESS_CAUSES, Cause
 from pipeline.domain.state import State
 from pipeline.storage.ways_out import lock_case, set_case
 from pipeline.storage.ways_taking import ClaimedWay
 from pipeline.storage.ways_words import say_way
 
+ADDRESSES = ("recipient_eia", "recipient_operator", "recipient_email")
+"""The options of an upload that say where to; they win over the document (contract section 2)."""
 LOCK_INVOICE = text("SELECT state FROM invoice WHERE id = :id FOR NO KEY UPDATE")
 END = text("""
     UPDATE way_out SET status = :status, outcome = :outcome, finished_at = :finished_at, lease_until = NULL
@@ -45,7 +48,8 @@ SUCCEED = text("""
         due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name, buyer_name,
         submitted_at, changed_at, supersedes)
     SELECT :successor, company_id, batch_id, document.sha256, document.size, coalesce(:filename, filename), reference,
-        options, 'queued', 0, :now, 0, 0, 0, number, format, issue_date, total, currency, seller_name, buyer_name,
+        CASE WHEN :readdressed THEN options - CAST(:addresses AS text[]) ELSE options END,
+        'queued', 0, :now, 0, 0, 0, number, format, issue_date, total, currency, seller_name, buyer_name,
         :now, :now, invoice.id
     FROM invoice JOIN document ON document.sha256 = coalesce(CAST(:sha256 AS bytea), document_sha256)
     WHERE invoice.id = :id ON CONFLICT DO NOTHING RETURNING id
@@ -54,6 +58,7 @@ REWRITE_HEADER = text("""
     UPDATE invoice SET number = :number, format = :format, issue_date = :issue_date, total = :total,
         currency = :currency, seller_name = :seller_name, buyer_name = :buyer_name WHERE id = :successor
 """)
+CAUSE = text("SELECT cause FROM route_case WHERE id = :id")
 MOVE_CASE = text("UPDATE route_case SET invoice_id = :successor WHERE id = :case")
 
 
@@ -180,6 +185,8 @@ def _succeed(
         "successor": successor,
         "sha256": claimed.document_sha256,
         "filename": claimed.document_filename,
+        "readdressed": _is_readdressed(session, claimed),
+        "addresses": list(ADDRESSES),
         "now": now,
     }
     if connection.execute(SUCCEED, parameters).one_or_none() is None:
@@ -191,6 +198,14 @@ def _succeed(
     told = f"{which} in the place of {claimed.invoice_id}, chosen by {_who(claimed)}"
     _note(session, successor, "submitted", None, State.QUEUED, cause=told, now=now)
     return True
+
+
+def _is_readdressed(session: Session, claimed: ClaimedWay) -> bool:
+    # What was given at submission and led nowhere would win over the address that was corrected.
+    if claimed.document_sha256 is None:
+        return False
+    cause = session.connection().execute(CAUSE, {"id": claimed.case_id}).scalar_one()
+    return Cause(cause) in ADDRESS_CAUSES
 
 
 def _who(claimed: ClaimedWay) -> str:

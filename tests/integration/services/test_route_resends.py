@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from pipeline.services.route_means import Means
 from pipeline.services.take_ways import take_ways
 
 from .routes import (
+    NO_ROUTE,
     REFUSAL,
     UNREACHABLE,
     case,
@@ -98,6 +100,31 @@ def test_resend_with_a_corrected_document(line):
     assert (new.filename, new.total, new.size) == ("corrected.xml", 120, len(corrected))
     assert new.number != line.row(uuid).number
     assert way(line, way_out).status == "done"
+
+
+GIVEN = {"recipient_eia": "003799", "recipient_operator": "NOBODY", "lang": "FI"}
+
+
+@pytest.mark.parametrize(
+    ("told", "corrected", "kept"),
+    [
+        (NO_ROUTE, True, {"lang": "FI"}),
+        (UNREACHABLE, True, {"lang": "FI"}),
+        ("Schematron validation failed", True, GIVEN),
+        (NO_ROUTE, False, GIVEN),
+    ],
+    ids=["wrong address", "not reachable", "wrong content", "the same document"],
+)
+def test_an_address_that_led_nowhere_gives_way_to_a_corrected_document(line, told, corrected, kept):
+    uuid = failed(line, told)
+    line.change("UPDATE invoice SET options = CAST(:given AS jsonb) WHERE id = :id", id=uuid, given=json.dumps(GIVEN))
+    line.route()
+    document = {"document_sha256": keep_document(line, finvoice()), "document_filename": "new.xml"} if corrected else {}
+    plan(line, uuid, Way.RESEND, **document)
+
+    line.route()
+
+    assert successor_of(line, uuid).options == kept
 
 
 def test_corrected_document_that_is_none_goes_to_a_person(line):

@@ -70,8 +70,8 @@ def test_line_to_add_keeps_what_is_on_and_can_be_pasted():
 
 
 REASONS = {
-    "no rule": ("", situation(), "no rule fits recipient_address on einvoice (no-route)"),
-    "other cause": (TO_EMAIL, situation(Failure(refused=False, text="Print disabled")), "no rule fits company_settings (print-not-enabled)"),
+    "no rule": ("", situation(), "no rule fits recipient address on einvoice (no-route)"),
+    "other cause": (TO_EMAIL, situation(Failure(refused=False, text="Print disabled")), "no rule fits company settings (print-not-enabled)"),
     "no address": (TO_EMAIL, situation(recipient=NO_EMAIL), "rule 'to e-mail' would take email, but the document has no e-mail address"),
     "no postal address": (TO_PRINT, situation(recipient=Recipient(name="A", country="FI")), "the document has no postal address, no post code, no town"),
     "bad address": (TO_EMAIL, situation(recipient=Recipient(email="a@b;c@d")), "that is no single e-mail address"),

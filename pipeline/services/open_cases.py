@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from pipeline.domain.cause import Cause, Owner
 from pipeline.domain.operator_action import OperatorAction
-from pipeline.domain.outcome import Outcome
+from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.routing import Routing
 from pipeline.domain.routing_verdicts import UNKNOWN_ROW, Failure
 from pipeline.domain.state import State
@@ -27,6 +27,9 @@ QUESTIONS_AT_ONCE = 10
 LEASE_SECONDS = 300.0
 """Longer than a round of questions that all time out; then an unrecorded failure is taken again."""
 UNREAD_WAIT_SECONDS = 30.0
+SAID_NO_FOR = timedelta(days=1)
+"""So long the operator may answer this one question with no, or in a way nobody can read; then a person has it."""
+SERVER_ERRORS = 500
 UNCHANGED_WORDS = "The operator took the reroute, and yet shows the failure of before it and no other."
 UNCHANGED_ADVICE = "Look at the invoice in the operator's own console: it may still be on its way by the other channel."
 
@@ -47,12 +50,24 @@ async def _see_to(means: Means, routing: Routing, unrouted: Unrouted) -> str:
     if unrouted.state is State.FAILED:
         credentials = await means.credentials(unrouted.company_id)
         answer = await means.operator.actions(credentials, unrouted.id)
-        if isinstance(answer, Outcome):
+        if isinstance(answer, Outcome) and not _is_hopeless(means, unrouted, answer):
             failure = answer
             await means.write(lambda session: _put_off(session, means, unrouted, failure))
             return "unread"
-        actions = answer
+        actions = () if isinstance(answer, Outcome) else answer
     return await means.write(lambda session: _open(session, means, routing, unrouted, actions))
+
+
+def _is_hopeless(means: Means, unrouted: Unrouted, failure: Outcome) -> bool:
+    """Tell whether nobody should wait any longer: the case is opened with an unknown cause then, for a person."""
+    waited = means.clock() - unrouted.since
+    if failure.kind is OutcomeKind.UNAUTHORIZED:
+        return False
+    status = failure.http_status
+    is_no = (
+        failure.kind in {OutcomeKind.IN_DOUBT, OutcomeKind.REFUSED} and status is not None and status < SERVER_ERRORS
+    )
+    return waited >= (SAID_NO_FOR if is_no else timedelta(seconds=means.settings.retry_budget_seconds))
 
 
 def _put_off(session: Session, means: Means, unrouted: Unrouted, failure: Outcome) -> None:

@@ -121,6 +121,28 @@ def test_unread_failure_is_never_judged_by_guess(line):
     assert kinds(line, uuid).count("failure_unread") == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "days"),
+    [
+        (Outcome(kind=OutcomeKind.IN_DOUBT, http_status=404, message="not found"), 1),
+        (Outcome(kind=OutcomeKind.IN_DOUBT, http_status=500, message="internal error"), 7),
+        (Outcome(kind=OutcomeKind.IN_DOUBT, error_code="read_timeout"), 7),
+    ],
+    ids=["no", "error", "silence"],
+)
+def test_failure_that_stays_unread_goes_to_a_person(line, answer, days):
+    """It waits for a weekend without the operator, and not for ever."""
+    uuid = failed(line)
+    line.operator.on_actions = [answer] * 10_000
+
+    let_time_pass(line, seconds=days * 24 * 3600 - 1, step=1800)
+    assert line.query("SELECT 1 FROM route_case") == []
+    let_time_pass(line, seconds=3600, step=900)
+
+    assert case(line, uuid).cause == "unknown"
+    assert line.row(uuid).route_at is None
+
+
 def test_company_not_let_in_is_held_and_its_failure_waits(line):
     uuid = failed(line)
     line.operator.on_actions = [Outcome(kind=OutcomeKind.UNAUTHORIZED, http_status=401, message="Unauthorized")]

@@ -100,8 +100,8 @@ def _open(
     opening = Opening(
         unrouted=unrouted,
         failure=failure,
-        # The operator's clock may be ahead of ours; nothing has failed before it failed.
-        failed_at=min(told_at or unrouted.since, now),
+        # The operator's clock may be ahead of ours, and nothing fails before it was accepted: rules wait from here on.
+        failed_at=min(max(told_at or unrouted.since, unrouted.accepted_at or unrouted.since), now),
         verdict=verdict,
         version=company.version,
     )

@@ -24,7 +24,8 @@ TAKE = text("""
         UPDATE invoice SET route_at = :until FROM due WHERE invoice.id = due.id
         RETURNING invoice.*, due.company_name, due.planned_at
     )
-    SELECT taken.id, company_id, company_name, state, changed_at, reason, channel, refusal.message, refusal.code
+    SELECT taken.id, company_id, company_name, state, changed_at, accepted_at, reason, channel, refusal.message,
+        refusal.code
     FROM taken LEFT JOIN LATERAL (
         SELECT message, coalesce(error_code, CAST(http_status AS text)) AS code FROM attempt
         WHERE invoice_id = taken.id AND kind = 'upload' AND outcome = 'refused' ORDER BY number DESC LIMIT 1
@@ -85,6 +86,7 @@ class Unrouted:
     state: State
     since: datetime
     """When we learned of the failure."""
+    accepted_at: datetime | None
     channel: str | None
     refusal: str | None
     """What the operator said to the last upload, with its code."""
@@ -113,6 +115,7 @@ def take_unrouted(session: Session, *, now: datetime, until: datetime, limit: in
             company_name=row.company_name,
             state=State(row.state),
             since=row.changed_at,
+            accepted_at=row.accepted_at,
             channel=row.channel,
             refusal=row.message or (row.reason if row.state == "refused" else None),
             refusal_code=row.code,

@@ -8,6 +8,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.way import Way
 
+from .line import START
 from .routes import (
     EMAIL,
     NO_ROUTE,
@@ -141,6 +142,18 @@ def test_failure_that_stays_unread_goes_to_a_person(line, answer, days):
 
     assert case(line, uuid).cause == "unknown"
     assert line.row(uuid).route_at is None
+
+
+def test_failure_told_from_before_the_acceptance_counts_from_there(line):
+    """An instant like that of an unset clock must not let a rule go that is to wait."""
+    uuid = accepted(line)
+    line.operator.statuses_of[uuid] = "FAILED"
+    line.operator.note(uuid, "ERROR", message=NO_ROUTE, at=START - timedelta(days=20_000))
+    mark_failed(line, uuid)
+
+    line.route()
+
+    assert case(line, uuid).failed_at == line.row(uuid).accepted_at
 
 
 def test_company_not_let_in_is_held_and_its_failure_waits(line):

@@ -89,7 +89,7 @@ class Taking:
     async def put_off(self, failure: Outcome, *, taken_back: bool = False) -> str:
         """Come back to it later, or have a person decide when that has gone on for the whole retry budget.
 
-        `taken_back`: it is proven that the latest ask did not happen, so it does not count.
+        `taken_back`: the latest ask does not count, for it did not happen or is settled together with the one before.
         """
         now, claimed, settings = self.means.clock(), self.claimed, self.means.settings
         words = say_failure(failure)
@@ -154,7 +154,9 @@ class Taking:
             return await self.put_off(answer, taken_back=True)
         if answer.kind is OutcomeKind.REFUSED:
             return await self._check_refusal(answer)
-        return await self._unclear(answer)
+        # Told to come later: settled by reading like any other, but it uses up none of the asks.
+        is_closed = answer.kind in {OutcomeKind.THROTTLED, OutcomeKind.UNAVAILABLE}
+        return await self._unclear(answer, taken_back=is_closed and self.claimed.asked > 1)
 
     async def _check_refusal(self, refusal: Outcome) -> str:
         # An earlier ask of ours may be why it is refused now, so the operator's word is checked like any other.
@@ -179,9 +181,9 @@ class Taking:
             return await self.refuse(f"no clear answer {MOST_ASKS} times, and it did not happen; the last one: {heard}")
         return await self._ask(evidence)
 
-    async def _unclear(self, answer: Outcome) -> str:
+    async def _unclear(self, answer: Outcome, *, taken_back: bool = False) -> str:
         log.warning("reroute unclear", extra={"event": "reroute_unclear", "invoice": str(self.claimed.invoice_id)})
-        return await self.put_off(answer)
+        return await self.put_off(answer, taken_back=taken_back)
 
     async def _done(self, words: str, *, evidence: Evidence | None = None) -> str:
         now, asked_at = self.means.clock(), self.claimed.asked_at

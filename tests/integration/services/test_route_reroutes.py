@@ -80,6 +80,18 @@ def test_unclear_answer_ends_with_one_reroute(line, script, outcome):
     assert way(line, way_out).asked == (2 if script is before else 1)
 
 
+@pytest.mark.parametrize("outcome", [CLOSED, BUSY], ids=["503", "429"])
+def test_operator_that_says_later_costs_no_ask_and_no_person(line, outcome):
+    uuid = opened(line)
+    way_out = plan(line, uuid)
+    for _ in range(6):
+        before(line, outcome)
+
+    let_time_pass(line, seconds=3 * 3600, step=30)
+
+    assert_rerouted_once(line, uuid, way_out)
+
+
 def test_nothing_is_asked_again_before_it_is_settled(line):
     uuid = opened(line)
     plan(line, uuid)

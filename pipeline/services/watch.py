@@ -195,6 +195,8 @@ class Watch:
             self._tell_waiting(session, now=now)
             for invoice_id in watching.end_pending(session, now=now):
                 log.info("pending no longer", extra={"event": "pending_ended", "invoice": str(invoice_id)})
+            for invoice_id in watching.end_lost(session, now=now):
+                log.info("lost for good", extra={"event": "lost_ended", "invoice": str(invoice_id)})
         found = self._tell_pending(now=now)
         return int(folded == FOLD_PIECE) + int(found == self._pending_piece)
 

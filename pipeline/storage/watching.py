@@ -49,7 +49,18 @@ END_PENDING = text("""
         OR EXISTS (SELECT 1 FROM way_out WHERE invoice_id = i.id AND status = 'done' AND finished_at > alarm.raised_at))
     RETURNING alarm.invoice_id
 """)
-SILENT = text("SELECT id, name, look_failing_since, looked_at FROM company WHERE look_failing_since <= :before")
+# What the operator lost is found, or ends otherwise: then its case, or its successor, tells more than the alarm.
+END_LOST = text("""
+    UPDATE alarm SET ended_at = :now FROM invoice AS i
+    WHERE alarm.kind = 'accepted_unknown' AND alarm.ended_at IS NULL AND i.id = alarm.invoice_id
+        AND i.state IN ('refused', 'superseded', 'cancelled')
+    RETURNING alarm.invoice_id
+""")
+# Where nothing is left to be asked about, nobody will ever answer.
+SILENT = text("""
+    SELECT id, name, look_failing_since, looked_at FROM company WHERE look_failing_since <= :before
+        AND EXISTS (SELECT 1 FROM invoice WHERE company_id = company.id AND look_at IS NOT NULL)
+""")
 OLDEST_DUE = text("""
     SELECT c.id, c.name, d.due_at FROM company AS c CROSS JOIN LATERAL (
         SELECT due_at FROM invoice WHERE company_id = c.id AND state IN ('queued', 'waiting', 'in_doubt')
@@ -157,6 +168,11 @@ def note_pending(session: Session, invoice_id: UUID, *, told: str, now: datetime
 def end_pending(session: Session, *, now: datetime) -> list[UUID]:
     """End the alarms of invoices that are no longer pending, or were rerouted since; return these."""
     return list(session.connection().execute(END_PENDING, {"now": now}).scalars())
+
+
+def end_lost(session: Session, *, now: datetime) -> list[UUID]:
+    """End the alarms of lost invoices that nobody will see at the operator any more; return these."""
+    return list(session.connection().execute(END_LOST, {"now": now}).scalars())
 
 
 def find_silent(session: Session, *, before: datetime) -> list[Silent]:

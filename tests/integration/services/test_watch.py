@@ -148,6 +148,7 @@ def test_more_than_a_piece_is_told_in_one_run(line):
 
 
 def test_rules_that_cannot_be_read_keep_nothing_else_silent(line):
+    accept(line)
     line.change("UPDATE company SET look_failing_since = :now", now=line.clock())
     line.clock.pass_seconds(HOUR)
 
@@ -162,6 +163,7 @@ def test_rules_that_cannot_be_read_keep_nothing_else_silent(line):
 
 
 def test_a_company_of_which_nothing_is_learned_raises_an_alarm(line):
+    accept(line)
     line.change(
         "UPDATE company SET look_failing_since = :now, looked_at = :before",
         now=line.clock(),
@@ -180,6 +182,44 @@ def test_a_company_of_which_nothing_is_learned_raises_an_alarm(line):
     line.change("UPDATE company SET look_failing_since = NULL")
     watch(line)
     assert on(line, "poll_silent") == []
+
+
+def test_silence_about_a_company_with_nothing_left_to_learn_is_no_alarm(line):
+    (uuid,) = accept(line)
+    line.change("UPDATE company SET look_failing_since = :now", now=line.clock())
+    line.clock.pass_seconds(line.settings.poll_silence_seconds)
+    watch(line)
+    assert len(on(line, "poll_silent")) == 1
+
+    line.change("UPDATE invoice SET look_at = NULL WHERE id = :id", id=uuid)
+    watch(line)
+
+    assert on(line, "poll_silent") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "is_on"),
+    [
+        (["in_doubt"], True),
+        (["in_doubt", "accepted"], True),
+        (["in_doubt", "refused"], False),
+        (["in_doubt", "refused", "superseded"], False),
+    ],
+    ids=lambda path: path[-1] if isinstance(path, list) else "",
+)
+def test_the_alarm_of_a_lost_invoice_ends_when_nobody_will_see_it_any_more(line, path, is_on):
+    """While it may still be found, only the follow-up ends the alarm, by seeing it."""
+    (uuid,) = accept(line)
+    with line.database.transaction() as session:
+        alarms.raise_alarm(session, "accepted_unknown", str(uuid), told="lost", now=line.clock(), invoice_id=uuid)
+    for state in path:
+        line.change(
+            "UPDATE invoice SET state = :state, due_at = now(), route_at = NULL WHERE id = :id", id=uuid, state=state
+        )
+
+    watch(line)
+
+    assert bool(on(line, "accepted_unknown")) == is_on
 
 
 def test_work_that_nobody_takes_raises_an_alarm(line):

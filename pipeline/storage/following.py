@@ -20,7 +20,7 @@ DUE_BY_COMPANY = text(f"""
         SELECT count(*) AS n, min(look_at) AS oldest FROM (
             SELECT look_at FROM invoice WHERE company_id = c.id AND look_at <= :now AND {FOLLOWED}
             ORDER BY look_at LIMIT :at_most) AS own) AS due
-    WHERE c.hold_reason IS NULL AND due.n > 0 ORDER BY due.oldest
+    WHERE c.hold_reason IS NULL AND (c.look_after IS NULL OR c.look_after <= :now) AND due.n > 0 ORDER BY due.oldest
 """)
 # A call is filled up with what would be due soon: half of its own wait is over, and no more than FILL_SECONDS are left.
 TAKE_LOOKS = text(f"""
@@ -51,12 +51,8 @@ PUT_OFF = text("""
     )
     UPDATE invoice SET look_at = :again FROM taken WHERE invoice.id = taken.id
 """)
-PUT_OFF_COMPANY = text("""
-    WITH early AS (
-        SELECT id FROM invoice WHERE company_id = :id AND look_at < :again ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-    )
-    UPDATE invoice SET look_at = :again FROM early WHERE invoice.id = early.id
-""")
+# The latest of several answers stands. Its invoices keep their turns: a hundred thousand would be written each time.
+PUT_OFF_COMPANY = text("UPDATE company SET look_after = greatest(look_after, :again) WHERE id = :id")
 ANSWERED = text("UPDATE company SET looked_at = :now, look_failing_since = NULL WHERE id = :id")
 NOT_ANSWERED = text("UPDATE company SET look_failing_since = coalesce(look_failing_since, :now) WHERE id = :id")
 
@@ -84,7 +80,7 @@ class Look:
 
 
 def count_due(session: Session, *, now: datetime, at_most: int) -> list[tuple[UUID, int]]:
-    """Count the due looks of each company that is not held, up to a bound, the longest waiting company first."""
+    """Count the due looks, up to a bound, of companies neither held nor left alone, the longest waiting one first."""
     rows = session.connection().execute(DUE_BY_COMPANY, {"now": now, "at_most": at_most})
     return [(row.id, row.n) for row in rows]
 

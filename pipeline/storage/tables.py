@@ -59,6 +59,8 @@ class CompanyRow(SQLModel, table=True):
     looked_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     """When the operator last answered a question about the status of its invoices."""
     look_failing_since: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    look_after: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """Before this the operator wants to be asked about none of its invoices."""
     errors_read_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     """How far the partner error list was read with its keys."""
     created_at: datetime = Field(sa_column=instant())

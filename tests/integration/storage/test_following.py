@@ -60,6 +60,18 @@ def test_a_held_company_is_not_asked_about(database, company):
     assert count(database) == []
 
 
+def test_a_company_left_alone_keeps_the_turns_of_its_invoices(database, company):
+    """However many are due, one row is written; and a shorter wait told later does not shorten the first."""
+    ids = accept(database, company, 3)
+    with database.transaction() as session:
+        following.put_off_company(session, company, again=LATER)
+        following.put_off_company(session, company, again=UNTIL)
+
+    assert count(database, now=LATER - timedelta(seconds=1)) == []
+    assert count(database, now=LATER) == [(company, 3)]
+    assert [invoice(database, each).look_at for each in ids] == [NOW] * 3
+
+
 def test_a_taken_look_is_nobody_elses_until_its_lease_is_over(database, company):
     accept(database, company, 3)
 

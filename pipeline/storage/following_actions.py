@@ -9,6 +9,11 @@ from sqlmodel import Session
 
 from pipeline.domain.operator_action import OperatorAction
 
+MESSAGE_BYTES = 1800
+WORD_BYTES = 200
+"""With three words and an instant together less than the 2704 bytes that a row of the unique index may have: one
+action too long for it would keep all that was learned in the same call from being written."""
+
 STORE = text("""
     INSERT INTO operator_action (invoice_id, happened_at, type, channel, key, message, read_at)
     SELECT told.*, CAST(:now AS timestamptz) FROM unnest(CAST(:ids AS uuid[]), CAST(:instants AS timestamptz[]),
@@ -26,10 +31,14 @@ def store_actions(session: Session, actions: Mapping[UUID, Sequence[OperatorActi
     parameters = {
         "ids": [uuid for uuid, _ in pairs],
         "instants": [action.happened_at for _, action in pairs],
-        "types": [action.type for _, action in pairs],
-        "channels": [action.channel for _, action in pairs],
-        "keys": [action.key for _, action in pairs],
-        "messages": [action.message for _, action in pairs],
+        "types": [_cut(action.type, WORD_BYTES) for _, action in pairs],
+        "channels": [_cut(action.channel, WORD_BYTES) for _, action in pairs],
+        "keys": [_cut(action.key, WORD_BYTES) for _, action in pairs],
+        "messages": [_cut(action.message, MESSAGE_BYTES) for _, action in pairs],
         "now": now,
     }
     session.connection().execute(STORE, parameters)
+
+
+def _cut(words: str | None, size: int) -> str | None:
+    return words.encode()[:size].decode(errors="ignore") if words is not None else None

@@ -223,6 +223,20 @@ def test_an_action_is_stored_once_even_without_words(database, company):
     assert [tuple(row) for row in rows] == [("SENT", None, None, None), ("ERROR", "k", "m", NOW)]
 
 
+def test_an_action_of_any_length_is_stored(database, company):
+    """Words of four bytes a character, none like the one before, are the worst case of the index."""
+    (uuid,) = accept(database, company)
+    words = "".join(chr(0x20000 + number * 37 % 40_000) for number in range(500))
+    action = OperatorAction(type=words[:60], channel=words[60:120], key=words[120:180], message=words, happened_at=NOW)
+
+    for _ in range(2):
+        with database.transaction() as session:
+            store_actions(session, {uuid: (action,)}, now=NOW)
+
+    (row,) = query(database, "SELECT * FROM operator_action")
+    assert words.startswith(row.message)
+
+
 def test_unseen_invoices_are_rung_for_in_pieces(database, company):
     ids = sorted(accept(database, company, 5, look_at=LATER))
     before = NOW + timedelta(seconds=1)

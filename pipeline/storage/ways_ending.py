@@ -93,7 +93,10 @@ def end_skipped(session: Session, claimed: ClaimedWay, *, words: str, look_at: d
         return False
     _accept(session, claimed, kind="way_skipped", told=words, channel=None, look_at=look_at, now=now)
     _doubt(session, claimed, kind="way_skipped", told=words, now=now)
-    set_case(session, claimed.case_id, status="under_way", plan=words, now=now)
+    case = lock_case(session, claimed.case_id)
+    # Delivered, or closed by a person, before this was seen: nothing of it is under way any more.
+    if case is not None and case.status not in {"resolved", "closed"}:
+        set_case(session, claimed.case_id, status="under_way", plan=words, now=now)
     return True
 
 

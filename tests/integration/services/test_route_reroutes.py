@@ -393,6 +393,22 @@ def test_way_out_waits_for_its_time(line):
     assert len(line.operator.rerouted) == 1
 
 
+def test_way_out_begun_and_left_when_its_case_was_resolved_leaves_it_so(line):
+    """A worker died that had begun while somebody else rerouted it, and it was delivered since."""
+    uuid = opened(line)
+    way_out = plan(line, uuid)
+    line.change("UPDATE way_out SET status = 'begun', lease_until = :until", until=line.clock() + timedelta(minutes=1))
+    line.change("UPDATE invoice SET state = 'accepted', look_at = :now WHERE id = :id", id=uuid, now=line.clock())
+    line.operator.statuses_of[uuid] = "DELIVERED"
+    line.follow()
+
+    line.clock.pass_seconds(61)
+    line.route()
+
+    assert way(line, way_out).status == "skipped"
+    assert case(line, uuid).status == "resolved"
+
+
 def test_way_out_put_off_after_its_order_was_taken_back_goes_back_to_a_person(line):
     """It was begun, so taking back came too late for it; but nothing was asked, and nobody else would end it."""
     uuid = opened(line)

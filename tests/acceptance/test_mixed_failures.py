@@ -8,6 +8,8 @@ import pytest
 from .test_command import demo
 
 INVOICES = 250
+SEED = 2
+"""One with every cause among so few."""
 NEWS = {
     "webhooks and polling": (),
     "polling alone": ("--no-webhooks",),
@@ -18,7 +20,7 @@ NEWS = {
 @pytest.mark.parametrize("news", NEWS.values(), ids=NEWS.keys())
 def test_mixed_failures_end_as_the_ledger_says(tmp_path: Path, news: tuple[str, ...]):
     """However news arrives, disturbed or late, every invoice ends in the operator's state and nothing is done twice."""
-    done = demo(tmp_path, "--faults", "mixed-failures", "--invoices", INVOICES, "--json", *news)
+    done = demo(tmp_path, "--faults", "mixed-failures", "--invoices", INVOICES, "--seed", SEED, "--json", *news)
 
     assert done.returncode == 0, done.stderr + done.stdout
     answer = json.loads(done.stdout)

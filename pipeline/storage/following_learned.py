@@ -56,6 +56,8 @@ NOTE_ONCE = text("""
     SELECT :id, :now, :kind, :source, :target, :cause WHERE NOT EXISTS (
         SELECT 1 FROM event WHERE invoice_id = :id AND kind = :kind AND target = :target)
 """)
+# In one order, as people's orders take them: many at a time in any other one is a deadlock with these.
+LOCK_CASES = text("SELECT id FROM route_case WHERE invoice_id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 RESOLVE_CASES = text("""
     WITH resolved AS (
         UPDATE route_case SET status = 'resolved', plan = NULL, decide_at = NULL, changed_at = :now
@@ -197,6 +199,8 @@ def _event(learned: Learned, *, kind: str, cause: str, now: datetime) -> dict[st
 def _write_cases(connection: Connection, learned: Sequence[Learned], *, now: datetime) -> None:
     delivered = [each.look.id for each in learned if each.moves and each.target is State.DELIVERED]
     rerouted = [each.look.id for each in learned if each.moves and each.look.state is State.FAILED]
+    if delivered or rerouted:
+        connection.execute(LOCK_CASES, {"ids": delivered + rerouted})
     if delivered:
         connection.execute(RESOLVE_CASES, {"ids": delivered, "now": now})
     if rerouted:

@@ -1,14 +1,17 @@
 """Following what the operator holds: hundreds at a time, states as it tells them, and nobody forgotten."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.outcome import Outcome
 from pipeline.storage.vault import Vault, new_key
+from tests.integration.storage.rows import wait_for_a_lock
 
 from .line import START, FakeOperator, K
 
@@ -521,6 +524,29 @@ def test_a_case_is_resolved_by_delivery(line, failed):
     resolved = case(line, failed)
     assert (resolved.status, resolved.plan, resolved.decide_at) == ("resolved", None, None)
     assert [event.kind for event in line.events(failed)][-2:] == ["operator_status", "case_resolved"]
+
+
+def test_the_cases_of_a_call_are_taken_in_their_order(line):
+    """As a person's order for many takes them: while the first one is waited for, no other is held."""
+    uuids = line.submit(8)
+    line.work()
+    line.operator.statuses_of = dict.fromkeys(uuids, "FAILED")
+    line.clock.pass_seconds(2)
+    line.follow()
+    for uuid in uuids:
+        open_case(line, uuid)
+    line.operator.statuses_of = dict.fromkeys(uuids, "PENDING")
+    line.change("UPDATE invoice SET look_at = :now", now=line.clock())
+
+    with ThreadPoolExecutor() as pool:
+        with line.database.transaction() as person:
+            person.connection().execute(text("SELECT 1 FROM route_case ORDER BY id LIMIT 1 FOR NO KEY UPDATE"))
+            followed = pool.submit(line.follow)
+            wait_for_a_lock(line.database)
+            person.connection().execute(text("SELECT 1 FROM route_case FOR NO KEY UPDATE NOWAIT"))
+        followed.result()
+
+    assert set(line.states(uuids)) == {"accepted"}
 
 
 @pytest.mark.parametrize("status", ["begun", "unclear"])

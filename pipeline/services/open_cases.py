@@ -22,7 +22,7 @@ from pipeline.storage import cases_opening
 from pipeline.storage.cases_opening import Opening, Unrouted
 from pipeline.storage.following_actions import store_actions
 
-CASES_PER_ROUND = 100
+CASES_PER_ROUND = 40
 QUESTIONS_AT_ONCE = 10
 LEASE_SECONDS = 300.0
 """Longer than a round of questions that all time out; then an unrecorded failure is taken again."""

@@ -22,12 +22,12 @@ def test_invoice_goes_the_whole_way(celery_setup: CeleryTestSetup, line: Install
 
 
 def test_workers_answer_by_name(celery_setup: CeleryTestSetup):
-    """The workers are processes of their own that listen to the broker: send and pump."""
-    answers = celery_setup.app.control.ping(timeout=10, limit=2)
+    """The workers are processes of their own that listen to the broker: send, pump and follow."""
+    answers = celery_setup.app.control.ping(timeout=10, limit=3)
 
     names = {name.partition("@")[0] for answer in answers for name in answer}
-    assert names == {"send", "pump"}
-    assert len(celery_setup) == 3
+    assert names == {"send", "pump", "follow"}
+    assert len(celery_setup) == 4
     assert celery_setup.backend is None
 
 

@@ -173,8 +173,8 @@ def _what_happens(previewed: Preview, pace: Pace, *, now: datetime) -> str:
     return (
         f"Case {first} goes first, as a canary. The rest ({rest:,}) go from {moment(now + pace.undo_window)} UTC on,"
         f" {pace.per_minute} a minute, once the canary is delivered or has not failed for {span(pace.canary_wait)};"
-        f" the last at about {moment(ends_at)} UTC. If the canary fails, none of the rest goes. What has not begun can be"
-        " taken back."
+        f" the last at about {moment(ends_at)} UTC. If the canary fails, none of the rest goes. What has not begun"
+        " can be taken back."
     )
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.environment import OperatorHosts
 from pipeline.maventa.transport import Timeouts
+from pipeline.services.arm import Armer
 from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
 from pipeline.services.hold import HoldKeeper
@@ -118,6 +119,13 @@ class Machine:
             settings=self.settings,
             clock=self.clock,
             routing=self.routing,
+        )
+
+    @property
+    def armer(self) -> Armer:
+        """The service that looks what arming would mean, and arms."""
+        return Armer(
+            database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=self.clock
         )
 
     @property

@@ -17,6 +17,8 @@ ENVIRONMENT_FILE_NAME = "postiljon.env"
 """Written by `postiljon up` into the state folder, mode 0600; real environment variables win over it."""
 
 MIB = 1024 * 1024
+SHORTEST_INSTANCE_KEY_BYTES = 16
+"""128 bits, if they are random."""
 
 
 class Installation(StrEnum):
@@ -39,6 +41,9 @@ class Settings(BaseSettings):
     encryption_key: SecretStr | None = None
     encryption_key_file: Path | None = None
     """Fernet keys, one a line, the newest first; older ones still open what they closed."""
+    instance_key: SecretStr | None = None
+    instance_key_file: Path | None = None
+    """Random text that only this installation has (docs/arming.md); a copy of the database without it sends nothing."""
 
     chunk_invoices: int = Field(default=100, ge=1, le=1000)
     """Design section 5: from 100 on Celery's cost per message vanishes; the operator reads 100 ids a call."""
@@ -137,6 +142,24 @@ class Settings(BaseSettings):
         if not lines:
             raise ConfigurationError(f"the encryption key file {self.encryption_key_file} is empty")
         return tuple(lines)
+
+    def read_instance_key(self) -> bytes | None:
+        """Return what sending from here is bound to, None when none is set.
+
+        Raises: ConfigurationError when the file cannot be read or the key is too short.
+        """
+        if self.instance_key is not None:
+            key = self.instance_key.get_secret_value().strip().encode()
+        elif self.instance_key_file is not None:
+            try:
+                key = self.instance_key_file.read_bytes().strip()
+            except OSError as exc:
+                raise ConfigurationError(f"cannot read the instance key file {self.instance_key_file}: {exc}") from exc
+        else:
+            return None
+        if len(key) < SHORTEST_INSTANCE_KEY_BYTES:
+            raise ConfigurationError("the instance key is too short: postiljon key new makes one")
+        return key
 
 
 def state_directory() -> Path:

@@ -19,8 +19,9 @@ from pipeline.cli.output import ExitStatus, JsonOption, out, print_json
 from pipeline.domain.company_hold import judge_words
 from pipeline.domain.errors import PostiljonError
 from pipeline.maventa.environment import OperatorHosts
+from pipeline.services.arming import read_standing
 from pipeline.services.dispatch import LEASE_NAME
-from pipeline.services.watch import read_alarms
+from pipeline.services.watch import DISARMED, read_alarms
 from pipeline.settings import Settings, load_settings, state_directory
 from pipeline.storage import reading
 from pipeline.storage.alarms import count_alarms
@@ -106,6 +107,18 @@ def _encryption_key(settings: Settings) -> list[Finding]:
     return [Finding(check="encryption key", ok=True, found="fits what is stored" if companies else "usable")]
 
 
+def _arming(settings: Settings) -> list[Finding]:
+    with open_database(settings) as database, database.transaction() as session:
+        standing = read_standing(session, settings)
+    if standing.why is None:
+        latest = standing.latest
+        told = f"armed since {latest.at:%Y-%m-%d %H:%M} UTC by {latest.by}" if latest else "armed"
+        return [Finding(check="arming", ok=True, found=told)]
+    found = "; ".join(f"{each.part.value}: armed {each.armed}, here {each.here}" for each in standing.differences)
+    todo = "postiljon arm, if this is the installation that shall send; docs/arming.md"
+    return [Finding(check="arming", ok=False, found=f"disarmed, nothing is sent ({found})", what_to_do=todo)]
+
+
 def _broker(settings: Settings) -> list[Finding]:
     url = settings.require_broker_url()
     client = redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
@@ -142,7 +155,7 @@ def _overdue(settings: Settings) -> list[Finding]:
 def _alarms(settings: Settings) -> list[Finding]:
     with open_database(settings) as database, database.transaction() as session:
         now = read_clock(session)
-        on = read_alarms(session, settings, now=now)
+        on = [each for each in read_alarms(session, settings, now=now) if each.kind != DISARMED]
         by_kind = count_alarms(session)
     shown: Counter[str] = Counter()
     findings = []
@@ -214,6 +227,7 @@ def _disk(_: Settings) -> list[Finding]:
 
 Check = tuple[str, Callable[[Settings], list[Finding]]]
 INSIDE: list[Check] = [
+    ("arming", _arming),
     ("encryption key", _encryption_key),
     ("workers and beat", _pulse),
     ("overdue invoices", _overdue),

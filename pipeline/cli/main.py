@@ -2,6 +2,7 @@
 
 import typer
 
+from pipeline.cli.arm import arm
 from pipeline.cli.board import board
 from pipeline.cli.cases import cases_app
 from pipeline.cli.company import company_app
@@ -39,6 +40,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("show", show, "postiljon show 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
         ("list", list_, "postiljon list --state failed --json"),
         ("release", release, "postiljon release 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
+        ("arm", arm, "postiljon arm"),
         ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
         ("board", board, "postiljon board"),
         ("doctor", doctor, "postiljon doctor"),

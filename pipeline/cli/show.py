@@ -17,6 +17,7 @@ from pipeline.cli.output import JsonOption, err, friendly_errors, out, print_jso
 from pipeline.cli.show_story import Who, additions_as_json, describe_case, operator_state, timeline, what_next, whose
 from pipeline.domain.next_step import next_step
 from pipeline.domain.state import State
+from pipeline.services.arming import why_disarmed
 from pipeline.settings import load_settings
 from pipeline.storage.companies import find_company
 from pipeline.storage.reading import InvoiceFilter, Story, list_invoices, read_story
@@ -41,12 +42,15 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole story of one invoice: its state, why, what happens next and when, and all that happened."""
-    with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
-        story = read_story(session, uuid)
+    with friendly_errors():
+        settings = load_settings()
+        with open_database(settings) as database, database.transaction() as session:
+            story = read_story(session, uuid)
+            following = what_next(story, disarmed=why_disarmed(session, settings))
     if as_json:
-        print_json(_story_as_json(story))
+        print_json(_story_as_json(story, following))
     else:
-        out().print(_story_for_people(story))
+        out().print(_story_for_people(story, following))
 
 
 def list_(
@@ -124,10 +128,10 @@ def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]
     }
 
 
-def _story_as_json(story: Story) -> dict[str, object]:
+def _story_as_json(story: Story, following: str) -> dict[str, object]:
     return {
         **invoice_as_json(story.invoice, story.company.name),
-        "next_step": what_next(story),
+        "next_step": following,
         "batch": story.batch,
         "company_held": story.company.hold_reason,
         "attempts": [
@@ -151,7 +155,7 @@ def _story_as_json(story: Story) -> dict[str, object]:
     }
 
 
-def _story_for_people(story: Story) -> Group:
+def _story_for_people(story: Story, following: str) -> Group:
     invoice = story.invoice
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -159,7 +163,7 @@ def _story_for_people(story: Story) -> Group:
     for name, value in (
         ("state", _state(invoice)),
         ("why", Text(invoice.reason or "as it should be")),
-        ("next", Text(what_next(story))),
+        ("next", Text(following)),
         ("operator", Text(_operator(invoice))),
         *_case(story),
         ("customer", Text(_known(invoice.buyer_name))),

@@ -68,7 +68,7 @@ def whose(story: Story, moment: Moment) -> str:
     return "earlier invoice" if order.index(moment.uuid) < order.index(story.invoice.id) else "later invoice"
 
 
-def what_next(story: Story) -> str:
+def what_next(story: Story, *, disarmed: str | None = None) -> str:
     """Say what happens next to the invoice, and when."""
     invoice, company = story.invoice, story.company
     hold = None
@@ -81,6 +81,7 @@ def what_next(story: Story) -> str:
         route_at=invoice.route_at,
         hold=hold,
         case=_standing(story),
+        disarmed=disarmed,
     )
 
 

@@ -30,6 +30,7 @@ FAULT_SCRIPTS = (
     *("calm", "everyday", "storm", "accept-then-silence", "reset-after-accept", "lying-500", "mixed-failures"),
 )
 KEY_FILE_NAME = "encryption.key"
+INSTANCE_KEY_FILE_NAME = "instance.key"
 STOP_SECONDS = 20.0
 """Above the drain of the workers (workers/lifecycle.py), so that what is in the air is finished first."""
 
@@ -103,18 +104,14 @@ class Stack:
         self.stop()
 
     def _environment(self) -> dict[str, str]:
-        key_file = self._plan.state_dir / KEY_FILE_NAME
-        if not key_file.exists():
-            # Written aside and renamed: a start that is killed here must not leave an empty key behind.
-            fresh = key_file.with_suffix(".new")
-            fresh.touch(mode=0o600)
-            fresh.write_text(new_key() + "\n", encoding="ascii")
-            fresh.rename(key_file)
+        key_file = _key_file(self._plan.state_dir / KEY_FILE_NAME)
+        instance_key_file = _key_file(self._plan.state_dir / INSTANCE_KEY_FILE_NAME)
         environment = {
             "POSTILJON_STATE_DIR": str(self._plan.state_dir.resolve()),
             "POSTILJON_DATABASE_URL": self._postgres.url,
             "POSTILJON_BROKER_URL": self._valkey.url,
             "POSTILJON_ENCRYPTION_KEY_FILE": str(key_file.resolve()),
+            "POSTILJON_INSTANCE_KEY_FILE": str(instance_key_file.resolve()),
             **self._plan.settings,
         }
         if "simulator" in self.urls:
@@ -204,6 +201,17 @@ class Stack:
             beside_previous=True,
             stop_seconds=5.0,
         )
+
+
+def _key_file(path: Path) -> Path:
+    """Return the file, with a fresh key in it if there was none."""
+    if not path.exists():
+        # Written aside and renamed: a start that is killed here must not leave an empty key behind.
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(new_key() + "\n", encoding="ascii")
+        fresh.rename(path)
+    return path
 
 
 def fault_script(named: str) -> str:

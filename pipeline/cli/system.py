@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from pipeline.bootstrap import open_database
+from pipeline.cli.arm import who
 from pipeline.cli.output import JsonOption, friendly_errors, out, print_error, print_json
 from pipeline.cli.stack import Stack, StackPlan, fault_script, require_free
 from pipeline.embedded.detached import spawn_detached
 from pipeline.embedded.state import running, stop
+from pipeline.services.arming import arm_itself, why_disarmed
 from pipeline.settings import load_settings, state_directory
 from pipeline.storage.schema import current_revision, newest_revision, upgrade
 from pipeline.storage.vault import new_key
@@ -22,7 +24,9 @@ INTERRUPTED = 130
 """What shells say of a command ended by Ctrl-C."""
 
 db_app = typer.Typer(no_args_is_help=True, help="The database's tables.")
-key_app = typer.Typer(no_args_is_help=True, help="Keys that encrypt what is stored.")
+key_app = typer.Typer(
+    no_args_is_help=True, help="Keys that encrypt what is stored, or tell installations apart."
+)
 
 
 def up(
@@ -103,14 +107,21 @@ def simulator(
 
 @db_app.command("upgrade", epilog="Example: postiljon db upgrade")
 def db_upgrade(as_json: JsonOption = False) -> None:
-    """Bring the tables to this version; safe to run twice."""
-    with friendly_errors(), open_database(load_settings()) as database:
-        before = current_revision(database.engine)
-        after = upgrade(database.engine)
+    """Bring the tables to this version, and arm an installation that never was; safe to run twice."""
+    with friendly_errors():
+        settings = load_settings()
+        with open_database(settings) as database:
+            before = current_revision(database.engine)
+            after = upgrade(database.engine)
+            with database.transaction() as session:
+                arm_itself(session, settings, by=who())
+                why = why_disarmed(session, settings)
     if as_json:
-        print_json({"before": before, "after": after})
+        print_json({"before": before, "after": after, "armed": why is None})
     else:
         out().print(f"the database is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
+    if why is not None:
+        print_error(why)
 
 
 @db_app.command("status", epilog="Example: postiljon db status --json")
@@ -127,7 +138,7 @@ def db_status(as_json: JsonOption = False) -> None:
 
 @key_app.command("new", epilog="Example: postiljon key new > encryption.key")
 def key_new(as_json: JsonOption = False) -> None:
-    """Print a new encryption key, for the file named by POSTILJON_ENCRYPTION_KEY_FILE."""
+    """Print a new key, for the file named by POSTILJON_ENCRYPTION_KEY_FILE or POSTILJON_INSTANCE_KEY_FILE."""
     key = new_key()
     if as_json:
         print_json({"key": key})

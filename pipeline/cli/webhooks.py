@@ -13,6 +13,7 @@ from rich.table import Table
 from pipeline.bootstrap import Machine
 from pipeline.cli.output import ExitStatus, JsonOption, escape, friendly_errors, out, print_json
 from pipeline.domain.errors import ConfigurationError
+from pipeline.services.arming import require_armed
 from pipeline.services.together import finish_all
 from pipeline.services.webhook_address import checked_base_url
 from pipeline.services.webhooks import Done, Line, Report, Standing, WebhookKeeper
@@ -52,7 +53,13 @@ def list_(
     with friendly_errors():
         settings = load_settings()
         base_url = _base_url(settings, None) if settings.webhook_url else None
-        found = _for_each(settings, company, not company, lambda keeper, one: keeper.compare(one.id, base_url=base_url))
+        found = _for_each(
+            settings,
+            company,
+            not company,
+            lambda keeper, one: keeper.compare(one.id, base_url=base_url),
+            changes=False,
+        )
     lines = [(owner, line) for owner, each in found for line in each]
     if as_json:
         print_json({"webhooks": [_line_json(owner, line, show_url) for owner, line in lines]})
@@ -98,6 +105,8 @@ def _for_each(
     named: Sequence[str] | None,
     every: bool,
     call: Callable[[WebhookKeeper, Company], Awaitable[T]],
+    *,
+    changes: bool = True,
 ) -> list[tuple[Company, T]]:
     if bool(named) == every:
         raise ConfigurationError("name companies, or give --all")
@@ -105,6 +114,9 @@ def _for_each(
     async def do() -> list[tuple[Company, T]]:
         async with _machine(settings) as machine:
             with machine.database.transaction() as session:
+                if changes:
+                    # A copy would move the living installation's webhooks to itself.
+                    require_armed(session, settings)
                 chosen = [find_company(session, each) for each in named or ()] if named else list_companies(session)
             keeper = WebhookKeeper(
                 database=machine.database,

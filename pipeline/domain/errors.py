@@ -7,6 +7,7 @@ PostiljonError                 anything we raise on purpose; its text is one lin
 |  +- UuidConflictError        same UUID, other bytes or other options
 |  +- DocumentError ...        the file itself (below)
 +- ConfigurationError          this installation is set up wrongly
+|  +- DisarmedError            it may not send: a copy, or never armed
 +- ServiceUnavailableError     database, broker or an embedded service is not there; trying again is right
 +- IllegalTransitionError      a bug: a state was asked to go where the table does not lead
 """
@@ -34,6 +35,10 @@ class UuidConflictError(InvalidInputError):
 
 class ConfigurationError(PostiljonError):
     """A setting is missing or wrong; the message names it."""
+
+
+class DisarmedError(ConfigurationError):
+    """The installation may look, but change nothing at the operator until a person arms it."""
 
 
 class ServiceUnavailableError(PostiljonError):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.domain.cause import Owner
-from pipeline.domain.state import State
+from pipeline.domain.state import DUE_STATES, State
 
 NEXT_STEPS: dict[State, str] = {
     State.QUEUED: "it is sent as soon as a worker is free",
@@ -58,11 +58,15 @@ def next_step(
     route_at: datetime | None = None,
     hold: CompanyHold | None = None,
     case: CaseStanding | None = None,
+    disarmed: str | None = None,
 ) -> str:
     """Say what happens next, and when if a time is set.
 
-    `hold` is given only for what waits for its company, `case` only where there is one.
+    `hold` is given only for what waits for its company, `case` only where there is one, `disarmed` only where nothing
+    is sent from here.
     """
+    if disarmed is not None and state in DUE_STATES:
+        return f"it waits: {disarmed}"
     if state is State.HELD and hold is not None:
         return _held(hold)
     if state in STUCK and case is not None:

@@ -12,7 +12,8 @@ class State(StrEnum):
     """Where an invoice stands with us. `sent` is missing on purpose: it could mean written, accepted or delivered."""
 
     QUEUED = "queued"
-    """In: submit, resend as new; release of a hold before any upload. Out: a worker's claim, hold, cancel.
+    """In: submit, resend as new; release of a hold before any upload. Out: a worker's claim, hold, cancel;
+    in_doubt when the installation is armed anew.
     Dies here: nothing has left; the next dispatch takes it again when its lease is over."""
 
     SENDING = "sending"
@@ -20,12 +21,14 @@ class State(StrEnum):
     Dies here: bytes may have left, so the sweep moves it to in_doubt when the lease is over, never to a resend."""
 
     WAITING = "waiting"
-    """In: an outcome that proves nothing was created. Out: a claim when due, hold, cancel.
+    """In: an outcome that proves nothing was created. Out: a claim when due, hold, cancel, in_doubt like
+    queued.
     Dies here: like queued."""
 
     IN_DOUBT = "in_doubt"
     """In: timeout, reset, unclear answer, a refusal not yet checked, an expired lease; an accepted invoice that the
-    operator does not know; a person's retry of a refusal. Out: a probe's answer only.
+    operator does not know; a person's retry of a refusal; an arming, as another one may have sent it.
+    Out: a probe's answer only.
     Dies here: a probe only reads; the next one asks again."""
 
     ACCEPTED = "accepted"
@@ -58,9 +61,9 @@ class State(StrEnum):
 
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     {
-        State.QUEUED: frozenset({State.SENDING, State.HELD, State.CANCELLED}),
+        State.QUEUED: frozenset({State.SENDING, State.IN_DOUBT, State.HELD, State.CANCELLED}),
         State.SENDING: frozenset({State.ACCEPTED, State.WAITING, State.IN_DOUBT, State.HELD}),
-        State.WAITING: frozenset({State.SENDING, State.HELD, State.CANCELLED}),
+        State.WAITING: frozenset({State.SENDING, State.IN_DOUBT, State.HELD, State.CANCELLED}),
         State.IN_DOUBT: frozenset({State.ACCEPTED, State.WAITING, State.REFUSED, State.HELD}),
         State.ACCEPTED: frozenset({State.DELIVERED, State.FAILED, State.IN_DOUBT, State.HELD}),
         State.DELIVERED: frozenset({State.FAILED}),

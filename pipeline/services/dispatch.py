@@ -15,6 +15,7 @@ from sqlmodel import Session
 
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.state import State
+from pipeline.services.arming import why_disarmed
 from pipeline.services.ports import Chunk, ChunkPublisher, Clock
 from pipeline.services.watch import look_at_rings
 from pipeline.settings import Settings
@@ -108,6 +109,10 @@ class Dispatcher:
         return len(due)
 
     def _pick(self, session: Session, *, now: datetime) -> list[DueInvoice]:
+        if (why := why_disarmed(session, self._settings)) is not None:
+            # Probes wait too: they would begin the retry budget. The alarm tells it to people, this line to the log.
+            log.debug(why, extra={"event": "disarmed"})
+            return []
         in_flight = claims.count_in_flight(session, now=now)
         room = self._settings.window_chunks * self._settings.chunk_invoices - sum(in_flight.values())
         if room > 0:

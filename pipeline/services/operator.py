@@ -14,7 +14,9 @@ from pipeline.domain.outcome import Outcome
 from pipeline.domain.way import Way
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.probing import read_uuid
+from pipeline.maventa.reading import InvoiceFilter
 from pipeline.maventa.schemas import Action, ActionType, UploadOptions
+from pipeline.services.arm import Listed
 from pipeline.services.ports import IDS_PER_CALL, FailedSomewhere, Sighting
 
 STATUS_LIMIT = 60
@@ -110,6 +112,21 @@ class MaventaOperator:
             if len(answer) < IDS_PER_CALL:
                 return tuple(found)
         log.error("too many pages of errors", extra={"event": "outbound_errors_cut", "pages": ERROR_PAGES})
+        return tuple(found)
+
+    async def sent_since(self, credentials: CompanyCredentials, *, since: datetime) -> tuple[Listed, ...] | Outcome:
+        """See pipeline.services.arm.SentList."""
+        found: list[Listed] = []
+        page: int | None = 1
+        while page is not None:
+            answer = await self._client.list_invoices(
+                credentials, InvoiceFilter(direction="SENT", created_at_start=since), page=page
+            )
+            if isinstance(answer, Outcome):
+                return answer
+            rows = [(read_uuid(row.id), _short(row.number)) for row in answer.invoices]
+            found += [Listed(uuid=uuid, number=number) for uuid, number in rows if uuid is not None]
+            page = answer.next_page
         return tuple(found)
 
     async def why_closed(self, credentials: CompanyCredentials) -> str | None:

@@ -15,6 +15,7 @@ from uuid import UUID
 from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.services.arming import why_disarmed
 from pipeline.services.flight import Flight, Result, Work
 from pipeline.services.hold import hold_stopped
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
@@ -111,16 +112,20 @@ class Sender:
         with self._database.transaction() as session:
             company = companies.find_company(session, company_id)
             credentials = companies.read_credentials(session, company_id, vault=self._vault)
-            # What was on its way when the company was held stays as it is, and is due again after the release.
+            # What was on its way when the company was held stays as it is, and is due again after the release. So does
+            # what reached a worker of a copy: the seal is read in the transaction that claims.
+            disarmed = why_disarmed(session, self._settings)
             claimed = claim(
                 session,
-                () if company.hold_reason else ids,
+                () if company.hold_reason or disarmed else ids,
                 epoch=epoch,
                 now=now,
                 lease=timedelta(seconds=self._settings.claim_lease_seconds),
                 give_up_at=now + timedelta(seconds=self._settings.retry_budget_seconds),
             )
-        if len(claimed) < len(ids):
+        if disarmed:
+            log.error(disarmed, extra={"event": "disarmed", "epoch": epoch, "count": len(ids)})
+        elif len(claimed) < len(ids):
             log.info("chunk seen before", extra={"event": "claim_found_less", "epoch": epoch, "count": len(ids)})
         return credentials, claimed
 

@@ -15,6 +15,7 @@ from sqlmodel import Session
 from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.state import State
+from pipeline.services.arming import why_disarmed
 from pipeline.services.route_means import Means, say_failure, wait_longer
 from pipeline.storage import ways_ending, ways_taking
 from pipeline.storage.ways_taking import ClaimedWay
@@ -125,10 +126,15 @@ class Taking:
 
     async def _ask(self, evidence: Evidence) -> str:
         now, before = self.means.clock(), len(evidence.actions)
-        if not await self.means.write(
-            lambda session: ways_taking.intend(session, self.claimed, actions=before, now=now, until=now + ASK_LEASE)
-        ):
-            return "late"
+
+        def intend(session: Session) -> str | None:
+            if why_disarmed(session, self.means.settings) is not None:
+                return "disarmed"  # as it is: taken again after the lease, and by nobody before the next arming
+            may = ways_taking.intend(session, self.claimed, actions=before, now=now, until=now + ASK_LEASE)
+            return None if may else "late"
+
+        if (obstacle := await self.means.write(intend)) is not None:
+            return obstacle
         asked = replace(self.claimed, asked=self.claimed.asked + 1, asked_at=now, actions_before=before)
         return await replace(self, claimed=asked).hear(await self._request())
 

@@ -15,6 +15,7 @@ from pipeline.domain.errors import DocumentError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.state import State
 from pipeline.domain.way import REROUTES, Way
+from pipeline.services.arming import why_disarmed
 from pipeline.services.route_means import Means
 from pipeline.services.take_reroutes import FAILED, Taking
 from pipeline.services.together import finish_all
@@ -36,12 +37,15 @@ TAKEN = "the invoice moved on, or another one took its place already"
 
 async def take_ways(means: Means) -> tuple[int, Counter[str]]:
     """Carry out one round of ways out; return how many were taken, and counts of how they ended."""
-    now = means.clock()
-    claimed = await means.write(
-        lambda session: ways_taking.claim_ways(session, now=now, lease=CLAIM_LEASE, limit=WAYS_PER_ROUND)
-    )
+    claimed = await means.write(lambda session: _claim(means, session))
     done = await finish_all((_take(means, each) for each in claimed), at_once=WAYS_AT_ONCE)
     return len(claimed), Counter(done)
+
+
+def _claim(means: Means, session: Session) -> list[ClaimedWay]:
+    if why_disarmed(session, means.settings) is not None:
+        return []
+    return ways_taking.claim_ways(session, now=means.clock(), lease=CLAIM_LEASE, limit=WAYS_PER_ROUND)
 
 
 async def _take(means: Means, claimed: ClaimedWay) -> str:

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from pipeline.services.alone import Alone
+from pipeline.services.arming import why_disarmed
 from pipeline.services.ports import Clock
 from pipeline.settings import Settings
 from pipeline.storage import alarms, companies, tallies, watching
@@ -43,6 +44,8 @@ PENDING_LONG = "pending_long"
 POLL_SILENT = "poll_silent"
 NOT_RUNG = "not_rung"
 WORK_WAITS_ALARM = "work_waits"
+DISARMED = "disarmed"
+"""Never stored: a copy of a disarmed database, and this one once armed, must not show it."""
 
 log = logging.getLogger(__name__)
 
@@ -121,17 +124,33 @@ def read_missed_rings(session: Session, settings: Settings, *, now: datetime) ->
 
 
 def read_alarms(session: Session, settings: Settings, *, now: datetime, limit: int = 1000) -> list[Alarm]:
-    """Return the alarms that are on, the oldest first, and before them dead beats that nobody was alive to tell."""
+    """Return the alarms that are on, the oldest first, and before them what nobody was there to tell.
+
+    That is a disarmed installation, and dead beats when nobody was alive.
+    """
     on = alarms.list_alarms(session, limit=limit)
     known = {alarm.subject for alarm in on if alarm.kind == NOT_RUNG}
     silent = [(each.name, each.told, each.late_since) for each in read_missed_rings(session, settings, now=now)]
     if not watching.read_rings(session, [DISPATCH]):
         silent.append((DISPATCH, "nobody has ever rung for the dispatcher: start workers and beat (postiljon up)", now))
+    return (
+        _disarmed(session, settings, now=now)
+        + [
+            Alarm(kind=NOT_RUNG, subject=name, company_id=None, invoice_id=None, told=told, raised_at=since)
+            for name, told, since in silent
+            if name not in known
+        ]
+        + on
+    )
+
+
+def _disarmed(session: Session, settings: Settings, *, now: datetime) -> list[Alarm]:
+    why = why_disarmed(session, settings)
+    told = [why] if why is not None else []
     return [
-        Alarm(kind=NOT_RUNG, subject=name, company_id=None, invoice_id=None, told=told, raised_at=since)
-        for name, told, since in silent
-        if name not in known
-    ] + on
+        Alarm(kind=DISARMED, subject="installation", company_id=None, invoice_id=None, told=each, raised_at=now)
+        for each in told
+    ]
 
 
 def look_at_rings(session: Session, settings: Settings, *, now: datetime) -> bool:

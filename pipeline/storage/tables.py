@@ -239,3 +239,20 @@ class LeaseRow(SQLModel, table=True):
     until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     rung_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     rung: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class ArmingRow(SQLModel, table=True):
+    """Where the installation may send from, since when and by whom; the newest row counts (pipeline.domain.arming)."""
+
+    __tablename__ = "arming"
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    server: str = Field(sa_column=Column(Text, nullable=False))
+    database: str = Field(sa_column=Column(Text, nullable=False))
+    environment: str = Field(sa_column=Column(Text, nullable=False))
+    operator_host: str = Field(sa_column=Column(Text, nullable=False))
+    key_mark: str | None = Field(default=None, sa_column=Column(Text))
+    seal: str | None = Field(default=None, sa_column=Column(Text))
+    """Over all of the above, keyed with the instance key; none until the first arming."""
+    armed_at: datetime = Field(sa_column=instant())
+    armed_by: str = Field(sa_column=Column(Text, nullable=False))

@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.main import build_cli
+from pipeline.settings import load_settings
+from pipeline.storage.database import Database
 from pipeline.storage.vault import new_key
+from tests.arming import INSTANCE_KEY, arm_here
 
 COMPANY_ID = "00000000-0000-4000-8000-000000000001"
 
@@ -32,11 +35,13 @@ class Shell:
 
 
 @pytest.fixture
-def bare_shell(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
-    """A shell on an empty database."""
+def bare_shell(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    """A shell on an empty, armed database."""
     monkeypatch.setenv("POSTILJON_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("POSTILJON_DATABASE_URL", database_url)
     monkeypatch.setenv("POSTILJON_ENCRYPTION_KEY", new_key())
+    monkeypatch.setenv("POSTILJON_INSTANCE_KEY", INSTANCE_KEY)
+    arm_here(database, load_settings())
     return Shell()
 
 

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from pipeline.settings import load_settings
+from pipeline.storage.database import Database
+from tests.arming import arm_here
 from tests.integration.cli.conftest import COMPANY_ID, Shell
 
 BASE = "http://127.0.0.1:9"
@@ -24,11 +27,12 @@ def simulator() -> Iterator[str]:
 
 
 @pytest.fixture
-def desk(bare_shell: Shell, simulator: str, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def desk(bare_shell: Shell, database: Database, simulator: str, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A shell whose company `demo` the simulator knows, and whose receiver has a URL."""
     httpx.post(f"{simulator}/_simulator/reset").raise_for_status()
     monkeypatch.setenv("POSTILJON_OPERATOR_URL", simulator)
     monkeypatch.setenv("POSTILJON_WEBHOOK_URL", BASE)
+    arm_here(database, load_settings())
     add(bare_shell, COMPANY_ID, "demo")
     return bare_shell
 

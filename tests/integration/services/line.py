@@ -25,6 +25,7 @@ from pipeline.services.send import Sender
 from pipeline.services.submit import submit
 from pipeline.settings import settings_from
 from pipeline.storage.companies import save_company
+from tests.arming import INSTANCE_KEY, arm_here
 
 START = datetime(2026, 11, 1, 2, 0, tzinfo=UTC)
 K = OutcomeKind
@@ -188,13 +189,16 @@ class FakePublisher:
 class Line:
     """Submit, dispatch, send, probe and follow on one database."""
 
-    def __init__(self, database, vault, **variables):
+    def __init__(self, database, vault, *, armed=True, **variables):
         self.database, self.vault = database, vault
         given = {
             "POSTILJON_RETRY_WAITS_SECONDS": "0,2,10",
+            "POSTILJON_INSTANCE_KEY": INSTANCE_KEY,
             **{f"POSTILJON_{k.upper()}": str(v) for k, v in variables.items()},
         }
         self.settings = settings_from(given)
+        if armed:
+            arm_here(database, self.settings)
         self.clock, self.operator, self.publisher = FixedClock(), FakeOperator(), FakePublisher()
         self.routing = default_routing(builtin_table())
         self.company = self.add_company("Acme")

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE = read_compose(ROOT / "docker-compose.yml")
 SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "FLOWER_BASIC_AUTH")
-NOT_IN_CONTAINERS = {"ENCRYPTION_KEY"}
-"""The key comes by file alone: an environment is shown by docker inspect."""
+NOT_IN_CONTAINERS = {"ENCRYPTION_KEY", "INSTANCE_KEY"}
+"""The keys come by file alone: an environment is shown by docker inspect."""
 
 
 def mapping(node: Node) -> dict[str, Node]:
@@ -149,13 +149,32 @@ def test_every_setting_reaches_workers(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["beat", "flower", "simulator"])
 def test_services_hold_only_the_secrets_they_use(name: str) -> None:
-    """Beat, Flower and the simulator have neither the database's password nor the encryption key."""
+    """Beat, Flower and the simulator have neither the database's password nor a key."""
     service = SERVICES[name]
 
     environment = mapping(service.get("environment") or {})
 
-    assert not {"PGPASSWORD", "POSTILJON_DATABASE_URL", "POSTILJON_ENCRYPTION_KEY_FILE"} & set(environment)
+    keys = {"POSTILJON_ENCRYPTION_KEY_FILE", "POSTILJON_INSTANCE_KEY_FILE"}
+    assert not {"PGPASSWORD", "POSTILJON_DATABASE_URL", *keys} & set(environment)
     assert "secrets" not in service
+
+
+@pytest.mark.parametrize("name", ["migrate", "send", "pump", "follow", "cli"])
+def test_who_arms_and_sends_has_the_instance_key(name: str) -> None:
+    """The instance key comes as a secret file, never from the database, and to those who need it."""
+    service = SERVICES[name]
+
+    assert mapping(service["environment"])["POSTILJON_INSTANCE_KEY_FILE"] == "/run/secrets/instance_key"
+    assert "instance_key" in service["secrets"]
+
+
+def test_migration_arms_for_the_settings_of_workers() -> None:
+    """What arms a fresh installation sees the same environment and operator as what sends."""
+    arming, sending = (mapping(SERVICES[name]["environment"]) for name in ("migrate", "send"))
+
+    for name in ("POSTILJON_INSTALLATION", "POSTILJON_OPERATOR_URL"):
+        assert name in arming
+        assert arming[name] == sending[name]
 
 
 def test_receiver_holds_the_database_alone() -> None:
@@ -163,7 +182,7 @@ def test_receiver_holds_the_database_alone() -> None:
     environment = mapping(SERVICES["web"]["environment"])
 
     assert "POSTILJON_DATABASE_URL" in environment
-    assert not {"POSTILJON_BROKER_URL", "POSTILJON_ENCRYPTION_KEY_FILE"} & set(environment)
+    assert not {"POSTILJON_BROKER_URL", "POSTILJON_ENCRYPTION_KEY_FILE", "POSTILJON_INSTANCE_KEY_FILE"} & set(environment)
     assert "secrets" not in SERVICES["web"]
     assert words(mapping(SERVICES["web"]["healthcheck"])["test"])[-1].endswith("/health")
 

@@ -9,9 +9,9 @@ from pipeline.domain.next_step import NEXT_STEPS, next_step
 from pipeline.domain.state import DUE_STATES, OPEN_STATES, TRANSITIONS, State, check_transition, is_final
 
 LEGAL = {
-    ("queued", "sending"), ("queued", "held"), ("queued", "cancelled"),
+    ("queued", "sending"), ("queued", "in_doubt"), ("queued", "held"), ("queued", "cancelled"),
     ("sending", "accepted"), ("sending", "waiting"), ("sending", "in_doubt"), ("sending", "held"),
-    ("waiting", "sending"), ("waiting", "held"), ("waiting", "cancelled"),
+    ("waiting", "sending"), ("waiting", "in_doubt"), ("waiting", "held"), ("waiting", "cancelled"),
     ("in_doubt", "accepted"), ("in_doubt", "waiting"), ("in_doubt", "refused"), ("in_doubt", "held"),
     ("accepted", "delivered"), ("accepted", "failed"), ("accepted", "in_doubt"), ("accepted", "held"),
     ("delivered", "failed"),

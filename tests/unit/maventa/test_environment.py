@@ -24,7 +24,7 @@ def test_installation_names_all_four_hosts(installation: Installation, stage: st
 
 
 def test_one_address_stands_in_for_all_four() -> None:
-    hosts = OperatorHosts.of(Installation.PRODUCTION, override_url="http://127.0.0.1:8080/")
+    hosts = OperatorHosts.of(Installation.TEST, override_url="http://127.0.0.1:8080/")
 
     assert {hosts.ax, hosts.receivables, hosts.validator, hosts.bling} == {"http://127.0.0.1:8080"}
 

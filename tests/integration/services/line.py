@@ -189,7 +189,7 @@ class FakePublisher:
 class Line:
     """Submit, dispatch, send, probe and follow on one database."""
 
-    def __init__(self, database, vault, *, armed=True, **variables):
+    def __init__(self, database, vault, **variables):
         self.database, self.vault = database, vault
         given = {
             "POSTILJON_RETRY_WAITS_SECONDS": "0,2,10",
@@ -197,8 +197,7 @@ class Line:
             **{f"POSTILJON_{k.upper()}": str(v) for k, v in variables.items()},
         }
         self.settings = settings_from(given)
-        if armed:
-            arm_here(database, self.settings)
+        arm_here(database, self.settings)
         self.clock, self.operator, self.publisher = FixedClock(), FakeOperator(), FakePublisher()
         self.routing = default_routing(builtin_table())
         self.company = self.add_company("Acme")

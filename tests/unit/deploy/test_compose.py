@@ -182,7 +182,9 @@ def test_receiver_holds_the_database_alone() -> None:
     environment = mapping(SERVICES["web"]["environment"])
 
     assert "POSTILJON_DATABASE_URL" in environment
-    assert not {"POSTILJON_BROKER_URL", "POSTILJON_ENCRYPTION_KEY_FILE", "POSTILJON_INSTANCE_KEY_FILE"} & set(environment)
+    assert not {"POSTILJON_BROKER_URL", "POSTILJON_ENCRYPTION_KEY_FILE", "POSTILJON_INSTANCE_KEY_FILE"} & set(
+        environment
+    )
     assert "secrets" not in SERVICES["web"]
     assert words(mapping(SERVICES["web"]["healthcheck"])["test"])[-1].endswith("/health")
 

@@ -48,3 +48,49 @@ def test_useless_address_is_refused(url: str) -> None:
         OperatorHosts.of(Installation.TEST, override_url=url)
 
     assert "u:p" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ax.maventa.com",
+        "https://AX.Maventa.com./",
+        "http://receivables.maventa.com:8080",
+        "https://maventa.com",
+    ],
+)
+def test_test_installation_refuses_production_hosts(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="test installation must not"):
+        OperatorHosts.of(Installation.TEST, override_url=url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8099",
+        "https://127.0.0.1:8099",
+        "https://localhost",
+        "https://[::1]:1",
+        "https://0.0.0.0",
+        "http://simulator:8099",
+        "http://proxy.example.com",
+        "https://ax-stage.maventa.com",
+    ],
+)
+def test_production_refuses_simulators_and_test_hosts(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="production installation must not"):
+        OperatorHosts.of(Installation.PRODUCTION, override_url=url)
+
+
+@pytest.mark.parametrize(
+    ("installation", "url"),
+    [
+        (Installation.TEST, "https://ax-stage.maventa.com"),
+        (Installation.TEST, "http://simulator:8099"),
+        (Installation.TEST, "https://notmaventa.com"),
+        (Installation.PRODUCTION, "https://ax.maventa.com"),
+        (Installation.PRODUCTION, "https://proxy.example.com"),
+    ],
+)
+def test_fitting_address_is_taken(installation: Installation, url: str) -> None:
+    assert OperatorHosts.of(installation, override_url=url).ax == url

@@ -24,9 +24,7 @@ INTERRUPTED = 130
 """What shells say of a command ended by Ctrl-C."""
 
 db_app = typer.Typer(no_args_is_help=True, help="The database's tables.")
-key_app = typer.Typer(
-    no_args_is_help=True, help="Keys that encrypt what is stored, or tell installations apart."
-)
+key_app = typer.Typer(no_args_is_help=True, help="Keys that encrypt what is stored, or tell installations apart.")
 
 
 def up(

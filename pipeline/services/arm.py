@@ -32,6 +32,9 @@ MARGIN = timedelta(hours=1)
 COMPANIES_AT_ONCE = 5
 PIECE = 5000
 FOUND_THERE = "the operator's list shows it: the living installation sent it; a probe takes it over"
+A_PERSON_DECIDES = (
+    "a person decides: the installation was armed anew, and the living one may have sent another invoice in its place"
+)
 ASKED_FIRST = "armed anew: the living installation may have sent it, so the operator is asked before anything is sent"
 
 
@@ -81,6 +84,8 @@ class Arming:
 
     adopted: int
     asked_first: int
+    cases: int
+    """Taken from the rules, for a person to decide."""
 
 
 class Armer:
@@ -121,9 +126,10 @@ class Armer:
         with self._database.transaction() as session:
             # What was submitted meanwhile is asked about too: nobody can send before this commits.
             asked += arming.ask_first(session, cause=ASKED_FIRST, now=self._clock(), limit=PIECE)
+            cases = arming.leave_cases_to_a_person(session, plan=A_PERSON_DECIDES, now=self._clock())
             here = place_of(arming.read_arming(session), self._settings)
             seal_here(session, here, key=key, by=by, now=self._clock())
-        return Arming(adopted=adopted, asked_first=asked)
+        return Arming(adopted=adopted, asked_first=asked, cases=cases)
 
     async def _ask(self, company: Company, since: datetime) -> Found:
         with self._database.transaction() as session:

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from pipeline.domain.document import read_recipient
 from pipeline.domain.recipient import Recipient
 from pipeline.domain.routing import Ask, Choice, CompanyRouting, Routing, Situation
+from pipeline.services.arming import why_disarmed
 from pipeline.services.route_means import Means
 from pipeline.services.together import finish_all
 from pipeline.storage import cases_deciding
@@ -24,13 +25,18 @@ LEASE_SECONDS = 300.0
 
 async def decide_cases(means: Means, routing: Routing) -> tuple[int, Counter[str]]:
     """Ask the rules about one round of cases; return how many, and counts of what they said."""
-    now = means.clock()
-    until = now + timedelta(seconds=LEASE_SECONDS)
-    taken = await means.write(
-        lambda session: cases_deciding.take_undecided(session, now=now, until=until, limit=CASES_PER_ROUND)
-    )
+    taken = await means.write(lambda session: _take(means, session))
     done = await finish_all((_decide(means, routing, each) for each in taken), at_once=DOCUMENTS_AT_ONCE)
     return len(taken), Counter(done)
+
+
+def _take(means: Means, session: Session) -> list[Undecided]:
+    # A resend planned by a copy would have another UUID than the living installation's: two invoices for one.
+    if why_disarmed(session, means.settings) is not None:
+        return []
+    now = means.clock()
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    return cases_deciding.take_undecided(session, now=now, until=until, limit=CASES_PER_ROUND)
 
 
 async def _decide(means: Means, routing: Routing, case: Undecided) -> str:

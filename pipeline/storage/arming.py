@@ -64,6 +64,10 @@ MARK_HELD = text(f"""
     ) {NOTE}
 """)
 FRESH_BUDGET = text("UPDATE invoice SET give_up_at = NULL WHERE state = 'in_doubt' AND give_up_at IS NOT NULL")
+TO_A_PERSON = text("""
+    UPDATE route_case SET decide_at = NULL, plan = :plan, changed_at = :now
+    WHERE status = 'open' AND decide_at IS NOT NULL RETURNING id
+""")
 ADOPTED = "adopted"
 ASKED_FIRST = "asked_first"
 
@@ -134,6 +138,11 @@ def adopt(session: Session, ids: Sequence[UUID], *, cause: str, now: datetime) -
     """Have unsent invoices that the operator holds found by a probe; return how many moved."""
     parameters = {"ids": list(ids), "cause": cause, "now": now, "kind": ADOPTED}
     return len(session.connection().execute(ADOPT, parameters).all())
+
+
+def leave_cases_to_a_person(session: Session, *, plan: str, now: datetime) -> int:
+    """Take open cases from the rules; return how many."""
+    return len(session.connection().execute(TO_A_PERSON, {"plan": plan, "now": now}).all())
 
 
 def ask_first(session: Session, *, cause: str, now: datetime, limit: int) -> int:

@@ -84,7 +84,7 @@ def test_arming_shows_adopts_and_needs_a_yes(copy: Shell, simulator: str, tmp_pa
 
     done = copy.json("arm", "--yes")["done"]
 
-    assert done == {"adopted": 1, "asked_first": 1}
+    assert done == {"adopted": 1, "asked_first": 1, "cases": 0}
     assert states(copy) == {there: "in_doubt", here: "in_doubt"}
     again = copy.json("arm")
     assert (again["armed"], again["done"]) == (True, None)

@@ -22,7 +22,7 @@ from pipeline.storage.database import Database
 from tests.arming import INSTANCE_KEY, arm_here
 from tests.conftest import execute, url_of
 
-from .routes import opened, plan, way
+from .routes import case, opened, plan, way
 
 OTHER_KEY = "the key of another installation"
 CLOSED = Outcome(kind=OutcomeKind.UNAVAILABLE, http_status=503, message="the operator is closed for now")
@@ -128,6 +128,18 @@ def test_no_reroute_is_taken(line, copy):
 
     assert line.operator.rerouted == []
     assert (way(line, way_out).status, way(line, way_out).asked) == ("planned", 0)
+
+
+def test_rules_decide_nothing_in_a_copy(line, copy):
+    """A resend planned by a copy would get a UUID of its own; after the arming a person decides what was open."""
+    uuid = opened(line)
+    line.change("UPDATE route_case SET decide_at = :now", now=line.clock())
+
+    assert not copy.route()
+    assert line.query("SELECT count(*) AS n FROM way_out")[0].n == 0
+
+    assert arm(copy).cases == 1
+    assert (case(line, uuid).decide_at, "a person decides" in case(line, uuid).plan) == (None, True)
 
 
 def test_no_reroute_is_asked_for_right_before_it(line, copy, monkeypatch):

@@ -38,8 +38,8 @@ def arm(
         print_json({**as_object(survey), "done": None if done is None else vars_of(done)})
     elif done is not None:
         out().print(
-            f"armed: {done.adopted} adopted, {done.asked_first} more are asked about first, {done.cases} cases left to a "
-            "person; postiljon board shows them"
+            f"armed: {done.adopted} adopted, {done.asked_first} more are asked about first, {done.cases} cases left "
+            "to a person; postiljon board shows them"
         )
     if done is None and not survey.standing.is_armed:
         raise typer.Exit(ExitStatus.NOT_ALL)

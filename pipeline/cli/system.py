@@ -58,6 +58,11 @@ def up(
             stop(state_dir, deadline_seconds=STOP_SECONDS)
             print_error("interrupted: everything was stopped")
             raise typer.Exit(INTERRUPTED) from None
+        settings = load_settings()
+        with open_database(settings) as database, database.transaction() as session:
+            why = why_disarmed(session, settings)
+    if why is not None:
+        print_error(why)
     if as_json:
         print_json({"state_dir": str(state_dir), "pid": started.pid, "urls": dict(started.urls)})
         return

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -91,7 +92,7 @@ def _run(
         add_companies(run.database, settings)
         _prepare(run, stack, made_of)
         with progress(run, shown=say is not None) as show:
-            _submit(run, {next(iter(COMPANIES)): paths} if paths else _make_up(folder, invoices, seed), show)
+            _submit(run, {next(iter(COMPANIES)): paths} if paths else make_up(folder, invoices, seed), show)
             settle(run, show)
         reckoning = reckoning_of(run)
         if as_json:
@@ -124,12 +125,17 @@ def _prepare(run: Run, stack: Stack, made_of: Scenario) -> None:
     for company in made_of.print_companies:
         httpx.put(f"{run.simulator}/_simulator/companies/{company}", json={"print_enabled": True}).raise_for_status()
     if made_of.webhooks:
-        command = (*POSTILJON, "webhooks", "register", "--all")
-        try:
-            environment = {**os.environ, **stack.environment}
-            subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment, text=True)
-        except subprocess.CalledProcessError as exc:
-            raise ServiceUnavailableError(f"the webhooks could not be registered: {exc.stderr.strip()}") from exc
+        register_webhooks(stack)
+
+
+def register_webhooks(stack: Stack) -> None:
+    """Have the operator tell the stack's receiver of every company. Raises: ServiceUnavailableError."""
+    command = (*POSTILJON, "webhooks", "register", "--all")
+    try:
+        environment = {**os.environ, **stack.environment}
+        subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment, text=True)
+    except subprocess.CalledProcessError as exc:
+        raise ServiceUnavailableError(f"the webhooks could not be registered: {exc.stderr.strip()}") from exc
 
 
 def _require_documents(paths: list[str]) -> None:
@@ -140,26 +146,29 @@ def _require_documents(paths: list[str]) -> None:
         raise InvalidInputError(f"no invoice to send: {'; '.join(causes) or 'name files or folders of XML or ZIP'}")
 
 
-def add_companies(database: Database, settings: Settings) -> None:
+def add_companies(database: Database, settings: Settings, companies: Mapping[UUID, str] = COMPANIES) -> None:
     """Store the simulator's ready companies."""
     vault = build_vault(settings)
     with database.transaction() as session:
-        for company_id, name in COMPANIES.items():
+        for company_id, name in companies.items():
             keys = CompanyCredentials(
                 company_id=company_id, user_api_key="demo-user-key", vendor_api_key="demo-vendor-key"
             )
             save_company(session, keys, name=name, vault=vault, now=utc_now())
 
 
-def _make_up(folder: Path, invoices: int, seed: int) -> dict[UUID, list[str]]:
-    """Have sample invoices made for both companies; the generator belongs to the simulator's side."""
-    shares = {company: (invoices + 1 - place) // len(COMPANIES) for place, company in enumerate(COMPANIES)}
+def make_up(
+    folder: Path, invoices: int, seed: int, companies: Collection[UUID] = COMPANIES.keys()
+) -> dict[UUID, list[str]]:
+    """Have sample invoices made for every company; the generator belongs to the simulator's side."""
+    several = len(companies)
+    shares = {company: (invoices + several - 1 - place) // several for place, company in enumerate(companies)}
     made: dict[UUID, list[str]] = {}
     for place, (company, count) in enumerate(shares.items()):
         if not count:
             continue
         target = folder / "invoices" / str(place)
-        options = ("--count", str(count), "--seed", str(seed * len(COMPANIES) + place), "--to", str(target))
+        options = ("--count", str(count), "--seed", str(seed * several + place), "--to", str(target))
         command = (sys.executable, "-m", "simulator.samples", *options)
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=600)

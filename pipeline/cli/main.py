@@ -5,6 +5,7 @@ import typer
 from pipeline.cli.arm import arm
 from pipeline.cli.board import board
 from pipeline.cli.cases import cases_app
+from pipeline.cli.chaos import chaos
 from pipeline.cli.company import company_app
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
@@ -34,6 +35,7 @@ def build_cli(bell: Bell) -> typer.Typer:
     )
     for name, command, example in (
         ("demo", demo, "postiljon demo --invoices 200 --faults everyday"),
+        ("chaos", chaos, "postiljon chaos --invoices 3000 --companies 5 --plan storm --seed 7"),
         ("up", up, "postiljon up --simulator"),
         ("down", down, "postiljon down"),
         ("send", build_send(bell), "postiljon send invoices/ --company 'Myyjä Oy' --batch november"),

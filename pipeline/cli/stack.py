@@ -17,6 +17,7 @@ from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
 from pipeline.embedded.ports import free_port
 from pipeline.embedded.postgres import EmbeddedPostgres
 from pipeline.embedded.process import ProcessSpec
+from pipeline.embedded.state import ProcessState
 from pipeline.embedded.supervisor import Supervisor
 from pipeline.embedded.valkey import EmbeddedValkey
 from pipeline.settings import ENVIRONMENT_FILE_NAME
@@ -84,6 +85,11 @@ class Stack:
         self._write_environment_file()
         self._supervisor = Supervisor(self._plan.state_dir, self._specifications(), urls=self.shown_urls)
         return self._supervisor
+
+    @property
+    def processes(self) -> tuple[ProcessState, ...]:
+        """What runs now."""
+        return self._supervisor.state.processes if self._supervisor is not None else ()
 
     def stop(self) -> None:
         """Stop everything; calling it again does nothing."""

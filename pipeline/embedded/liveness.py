@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 POLL_SECONDS = 0.02
@@ -40,6 +41,11 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def children_of(pid: int) -> list[int]:
+    """The living processes that a process started itself, the lowest number first."""
+    return sorted(child for child, parent in _parents() if parent == pid)
+
+
 def wait_until(condition: Callable[[], bool], *, seconds: float, poll_seconds: float = POLL_SECONDS) -> bool:
     """Ask until the condition holds or the time is over, and tell which."""
     deadline = time.monotonic() + seconds
@@ -62,3 +68,19 @@ def _started_by_ps(pid: int) -> str | None:
         subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip().partition(" ")
     )
     return None if not status or status.startswith("Z") else beginning.strip().replace(" ", "_")
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Every living process and who started it. Source: proc_pid_stat(5), fields 3 and 4."""
+    if sys.platform != "linux":
+        words = ["ps", "-A", "-o", "pid=,ppid=,stat="]
+        for line in subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines():
+            pid, parent, status = line.split()
+            if not status.startswith("Z"):
+                yield int(pid), int(parent)
+        return
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if fields[0] not in {"Z", "X"}:
+                yield int(path.parent.name), int(fields[1])

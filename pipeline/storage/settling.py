@@ -24,6 +24,11 @@ DONE_REROUTES = text("""
     WHERE status = 'done' AND kind IN ('einvoice', 'email', 'print') GROUP BY invoice_id
 """)
 CASES = text("SELECT owner, status, count(*) AS n FROM route_case GROUP BY owner, status")
+HELD_FOR_COMPANY = text("SELECT count(*) FROM invoice WHERE state = 'held' AND held_for = 'company'")
+P95 = text("""
+    SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM accepted_at - submitted_at))
+    FROM invoice WHERE accepted_at IS NOT NULL
+""")
 BATCHES = text("SELECT id FROM batch ORDER BY id")
 
 
@@ -51,6 +56,17 @@ def count_unsettled(session: Session) -> int:
     """Count what is still to change without a person: open invoices, failures without a case, ways out on the way."""
     states = [state.value for state in OPEN_STATES]
     return int(session.connection().execute(UNSETTLED, {"open": states}).scalar_one())
+
+
+def count_held_for_company(session: Session) -> int:
+    """Count what goes on by itself when its company is let in again."""
+    return int(session.connection().execute(HELD_FOR_COMPANY).scalar_one())
+
+
+def read_p95_seconds(session: Session) -> float | None:
+    """Return within how many seconds of its submission 95 % of the accepted were accepted; None before the first."""
+    value = session.connection().execute(P95).scalar_one()
+    return None if value is None else float(value)
 
 
 def read_standings(session: Session) -> Standings:

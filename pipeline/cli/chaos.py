@@ -13,7 +13,7 @@ from pipeline.bootstrap import build_database
 from pipeline.cli.chaos_plan import SHIPPED, Plan, load_plan
 from pipeline.cli.chaos_producers import Offer, Producers, offers_of
 from pipeline.cli.chaos_report import Proof
-from pipeline.cli.chaos_run import Scene, companies_of, prove, settle, stack_plan
+from pipeline.cli.chaos_run import Scene, companies_of, fair_weather, prove, settle, stack_plan
 from pipeline.cli.chaos_strikes import Striker
 from pipeline.cli.chaos_words import print_proof
 from pipeline.cli.demo import add_companies, make_up, register_webhooks
@@ -70,7 +70,8 @@ def _play(folder: Path, plan: Plan, invoices: int, companies: int, seed: int, mi
         database = build_database(settings)
         try:
             add_companies(database, settings, companies_of(companies))
-            register_webhooks(stack)
+            with fair_weather(stack.urls["simulator"]):
+                register_webhooks(stack)
             if not quiet:
                 err().print(f"Playing {plan.name} with seed {seed}: {plan.about or 'strikes fall'} ...")
             return _disturb(stack, plan, offers, seed, minutes, database, state_dir=folder / "state")

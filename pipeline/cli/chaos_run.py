@@ -1,9 +1,11 @@
 """A run of chaos: the stack it needs, waiting until everything has come to rest, and the reckoning at the end."""
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +56,7 @@ def companies_of(number: int) -> dict[UUID, str]:
     return {UUID(f"00000000-0000-4000-8000-{place:012d}"): f"Yritys {place} Oy" for place in range(1, number + 1)}
 
 
-def stack_plan(plan: Plan, *, state_dir: Any, companies: int, seed: int) -> StackPlan:
+def stack_plan(plan: Plan, *, state_dir: Path, companies: int, seed: int) -> StackPlan:
     """Return the stack a plan is played against. Raises: ConfigurationError for an unknown fault script."""
     knobs = [part for name, value in plan.knobs.items() for part in ("--knob", f"{name}={value}")]
     options = ("--faults", fault_script(plan.faults), "--seed", str(seed), "--companies", str(companies))
@@ -65,6 +67,15 @@ def stack_plan(plan: Plan, *, state_dir: Any, companies: int, seed: int) -> Stac
         simulator_arguments=(*options, *knobs),
         settings={**SETTINGS, **plan.settings},
     )
+
+
+@contextlib.contextmanager
+def fair_weather(simulator: str) -> Iterator[None]:
+    """Keep the operator from failing while things are set up. Raises: ServiceUnavailableError."""
+    script = _ask(f"{simulator}/_simulator/faults")
+    httpx.put(f"{simulator}/_simulator/faults", json="calm").raise_for_status()
+    yield
+    httpx.put(f"{simulator}/_simulator/faults", json=script).raise_for_status()
 
 
 def settle(scene: Scene, *, deadline: float) -> str | None:

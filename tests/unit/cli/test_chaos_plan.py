@@ -1,0 +1,144 @@
+"""A plan of chaos: the same seed makes the same strikes, and a wrong file is refused with the line and what to write."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.chaos_plan import KINDS, SHIPPED, load_plan, parse_plan
+from pipeline.domain.errors import ConfigurationError
+
+PLAN = """\
+version = 1
+faults = "calm"
+round_seconds = 20
+
+[knobs]
+hold_duplicates = true
+list_lag_seconds = 2.5
+
+[settings]
+POSTILJON_CHUNK_INVOICES = 5
+
+[[strike]]
+kind = "kill-child"
+times = 4
+
+[[strike]]
+kind = "pause-valkey"
+every_seconds = 6
+seconds = 2
+"""
+
+
+def parsed(text: str, folder: Path = Path("plans")):
+    return parse_plan(text, path=folder / "mine.toml")
+
+
+def test_same_seed_makes_same_strikes():
+    assert parsed(PLAN).strikes(7, 1) == parsed(PLAN).strikes(7, 1)
+
+
+@pytest.mark.parametrize(("seed", "round_number"), [(8, 1), (7, 2)], ids=["other seed", "other round"])
+def test_other_seed_or_round_makes_other_strikes(seed, round_number):
+    assert parsed(PLAN).strikes(7, 1) != parsed(PLAN).strikes(seed, round_number)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_strikes_fall_in_order_within_the_round(seed):
+    strikes = parsed(PLAN).strikes(seed, 1)
+
+    moments = [strike.at_seconds for strike in strikes]
+    assert moments == sorted(moments)
+    assert all(0 <= moment <= 20 for moment in moments)
+    assert sum(strike.kind == "kill-child" for strike in strikes) == 4
+    assert sum(strike.kind == "pause-valkey" for strike in strikes) in (3, 4)
+    assert {strike.target for strike in strikes if strike.kind == "kill-child"} <= {"send", "pump", "follow"}
+    assert {strike.seconds for strike in strikes if strike.kind == "pause-valkey"} == {2.0}
+
+
+def test_regular_strikes_come_at_their_interval():
+    moments = [strike.at_seconds for strike in parsed(PLAN).strikes(3, 1) if strike.kind == "pause-valkey"]
+
+    assert [later - earlier for earlier, later in pairwise(moments)] == pytest.approx([6.0] * (len(moments) - 1))
+
+
+def test_knobs_and_settings_become_words():
+    plan = parsed(PLAN)
+
+    assert plan.knobs == {"hold_duplicates": "true", "list_lag_seconds": "2.5"}
+    assert plan.settings == {"POSTILJON_CHUNK_INVOICES": "5"}
+
+
+def test_fault_script_is_found_beside_the_plan(tmp_path: Path):
+    (tmp_path / "bad-day.toml").write_text("rules = []\n")
+
+    assert parsed('version = 1\nfaults = "bad-day.toml"\n', tmp_path).faults == str(tmp_path / "bad-day.toml")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_plan_is_sound(name):
+    plan = load_plan(name)
+
+    assert plan.about
+    assert plan.strikes(1, 1)
+
+
+def test_storm_has_every_kind_of_strike():
+    assert {rule.kind for rule in load_plan("storm").rules} == set(KINDS)
+
+
+STRIKE = "version = 1\n\n[[strike]]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("faults = 'calm'\n", 1, "version = 1"),
+        ("version = 2\n", 1, "version = 1"),
+        ("version = 1\nfault = 'calm'\n", 2, "unknown key 'fault'"),
+        ("version = 1\nround_seconds = 0\n", 2, "`round_seconds` is a number from 1"),
+        ("version = 1\nround_seconds = inf\n", 2, "`round_seconds` is a number from 1"),
+        ("version = 1\nsubmit_seconds = true\n", 2, "`submit_seconds` is a number"),
+        ("version = 1\nabout = 3\n", 2, "`about` is text"),
+        ("version = 1\nknobs = 3\n", 2, "[knobs]"),
+        ("version = 1\n[knobs]\nlist_lag_seconds = []\n", 3, "one value"),
+        ("version = 1\n[settings]\nPATH = 'x'\n", 3, "POSTILJON_"),
+        ("version = 1\nstrike = 4\n", 2, "[[strike]]"),
+        (STRIKE + "times = 1\n", 3, "`kind` is one of kill-child"),
+        (STRIKE + "kind = 'kill-cat'\ntimes = 1\n", 4, "'kill-cat'"),
+        (STRIKE + "kind = 'kill-beat'\n", 3, "either `times` or `every_seconds`"),
+        (STRIKE + "kind = 'kill-beat'\ntimes = 1\nevery_seconds = 3\n", 3, "either `times` or `every_seconds`"),
+        (STRIKE + "kind = 'kill-beat'\ntimes = 0\n", 5, "whole number from 1"),
+        (STRIKE + "kind = 'kill-beat'\ntimes = 1.5\n", 5, "whole number from 1"),
+        (STRIKE + "kind = 'kill-beat'\nevery_seconds = 0\n", 5, "`every_seconds` is a number from 0.1"),
+        (STRIKE + "kind = 'kill-beat'\ntimes = 1\nof = ['send']\n", 6, "a list out of beat, beat-2"),
+        (STRIKE + "kind = 'kill-child'\ntimes = 1\nof = 'send'\n", 6, "a list out of send, pump, follow"),
+        (STRIKE + "kind = 'kill-child'\ntimes = 1\nof = []\n", 6, "a list out of send, pump, follow"),
+        (STRIKE + "kind = 'flush-valkey'\ntimes = 1\nof = ['send']\n", 6, "not for it"),
+        (STRIKE + "kind = 'flush-valkey'\ntimes = 1\nseconds = 3\n", 6, "lasts no `seconds`"),
+        (STRIKE + "kind = 'pause-valkey'\ntimes = 1\nseconds = -1\n", 6, "`seconds` is a number from 0"),
+        (STRIKE + "kind = 'kill-beat'\ntime = 1\n", 5, "unknown key 'time'"),
+        ("version = 1\nfaults = \n", 2, "line 2"),
+    ],
+)
+def test_wrong_plan_is_refused_with_its_line(text, line, words):
+    with pytest.raises(ConfigurationError) as refused:
+        parsed(text)
+
+    assert "mine.toml" in str(refused.value)
+    assert f"line {line}" in str(refused.value)
+    assert words in str(refused.value)
+
+
+def test_unknown_plan_names_those_there_are():
+    with pytest.raises(ConfigurationError, match=r"no plan 'tempest'.*everyday, storm"):
+        load_plan("tempest")
+
+
+def test_plan_that_is_no_text_is_refused(tmp_path: Path):
+    path = tmp_path / "plan.toml"
+    path.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_plan(str(path))

@@ -1,0 +1,95 @@
+"""Strikes against processes of our own: each kind has means, what is stopped goes on, what is down already is said."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.cli.chaos_plan import KINDS, Plan, Strike, StrikeRule
+from pipeline.cli.chaos_strikes import MissedError, Striker
+from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.embedded.liveness import children_of, wait_until
+
+PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).wait()"
+
+
+@pytest.fixture
+def process() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process with one child, in a session of its own like every supervised one."""
+    started = subprocess.Popen([sys.executable, "-c", PARENT], start_new_session=True)
+    try:
+        assert wait_until(lambda: children_of(started.pid) != [], seconds=10)
+        yield started
+    finally:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+class NoDatabase:
+    def transaction(self) -> Any:
+        raise ServiceUnavailableError("away")
+
+
+def striker(pid: int | None, *rules: StrikeRule, more_comes=lambda: False) -> Striker:
+    stack: Any = SimpleNamespace(processes=(SimpleNamespace(name="worker-send", pid=pid),))
+    database: Any = NoDatabase()
+    plan = Plan(name="test", rules=rules, round_seconds=1.0)
+    return Striker(stack, plan, seed=1, database=database, state_dir=Path(), more_comes=more_comes)
+
+
+def status_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+
+
+def test_every_kind_has_means():
+    assert striker(None)._means.keys() == KINDS.keys()
+
+
+def test_killed_child_dies_alone(process):
+    (child,) = children_of(process.pid)
+
+    striker(process.pid).kill_child(Strike(at_seconds=0, kind="kill-child", target="send", chance=0.99))
+
+    assert wait_until(lambda: child not in children_of(process.pid), seconds=10)
+
+
+def test_paused_process_goes_on_when_playing_ends(process):
+    rule = StrikeRule(kind="pause-worker", of=("send",), times=1, seconds=60.0)
+
+    with striker(process.pid, rule) as playing:
+        assert wait_until(lambda: status_of(process.pid) == "T", seconds=10)
+
+    assert status_of(process.pid) != "T"
+    assert playing.struck.kinds == {"pause-worker": 1}
+
+
+def test_strike_without_a_target_is_missed_not_struck():
+    rule = StrikeRule(kind="kill-worker", of=("send",), times=2)
+
+    with striker(None, rule) as playing:
+        assert wait_until(lambda: playing.struck.missed["kill-worker"] >= 2, seconds=10)
+
+    assert not playing.struck.kinds
+    assert playing.struck.broken is None
+
+
+def test_strike_that_fails_unforeseen_is_recorded():
+    playing = striker(None, StrikeRule(kind="kill-worker", of=("send",), times=1))
+    playing._means["kill-worker"] = lambda _: (_ for _ in ()).throw(KeyError("oh"))
+
+    with playing:
+        assert wait_until(lambda: playing.is_over, seconds=10)
+
+    assert playing.struck.broken is not None
+    assert "KeyError" in playing.struck.broken
+
+
+def test_process_that_is_down_is_not_guessed():
+    with pytest.raises(MissedError):
+        striker(None).pid_of("worker-send")

@@ -14,6 +14,8 @@ from pipeline.domain.routing_lines import find_lines
 PLANS = Path(__file__).parent / "plans"
 SHIPPED = ("everyday", "storm")
 VERSION = 1
+MOST_ROUNDS = 40
+"""Even where nothing is ever accepted the strikes end, so that what is left can settle."""
 WORKERS = ("send", "pump", "follow")
 BEATS = ("beat", "beat-2")
 
@@ -47,7 +49,20 @@ KINDS: Mapping[str, Kind] = {
     "drop-connections": Kind(does="every connection to PostgreSQL is cut"),
     "expire-tokens": Kind(does="the operator forgets every token"),
 }
-TOP = frozenset({"version", "about", "faults", "submit_seconds", "round_seconds", "knobs", "settings", "strike"})
+TOP = frozenset(
+    {
+        "version",
+        "about",
+        "faults",
+        "submit_seconds",
+        "round_seconds",
+        "rest_seconds",
+        "rounds",
+        "knobs",
+        "settings",
+        "strike",
+    }
+)
 STRIKE = frozenset({"kind", "of", "times", "every_seconds", "seconds"})
 
 
@@ -87,6 +102,10 @@ class Plan:
     """The producers spread their invoices over so long at least, so that faults find them at work."""
     round_seconds: float = 30.0
     """The strikes of one round fall within it; rounds follow each other while invoices wait to be accepted."""
+    rest_seconds: float = 0.0
+    """Between two rounds nothing strikes for so long: a fleet that is always struck down cannot finish."""
+    rounds: int = MOST_ROUNDS
+    """At most so many."""
     knobs: Mapping[str, str] = field(default_factory=dict)
     """Of the simulator."""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -161,6 +180,8 @@ class _Reader:
             faults=self._faults(content),
             submit_seconds=self._number(content, ("submit_seconds",), default=10.0, least=0.0),
             round_seconds=self._number(content, ("round_seconds",), default=30.0, least=1.0),
+            rest_seconds=self._number(content, ("rest_seconds",), default=0.0, least=0.0),
+            rounds=self._count(content, ("rounds",)) if "rounds" in content else MOST_ROUNDS,
             knobs=self._table(content, "knobs"),
             settings=self._settings(content),
             rules=tuple(self._rule(each, ("strike", place)) for place, each in enumerate(strikes)),
@@ -182,7 +203,7 @@ class _Reader:
         return StrikeRule(
             kind=name,
             of=self._targets(content, kind, name, place),
-            times=0 if every else self._times(content, place),
+            times=0 if every else self._count(content, (*place, "times")),
             every_seconds=self._number(content, (*place, "every_seconds"), default=0.0, least=0.1) if every else None,
             seconds=None
             if kind.default_seconds is None
@@ -197,11 +218,12 @@ class _Reader:
             self._wrong((*place, "of"), f"{name}: `of` is {choice}, not {given!r}")
         return tuple(given)
 
-    def _times(self, content: Mapping[str, object], place: Place) -> int:
-        times = content["times"]
-        if isinstance(times, bool) or not isinstance(times, int) or times < 1:
-            self._wrong((*place, "times"), f"`times` is a whole number from 1, not {times!r}")
-        return times
+    def _count(self, content: Mapping[str, object], place: Place) -> int:
+        name = str(place[-1])
+        value = content[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self._wrong(place, f"`{name}` is a whole number from 1, not {value!r}")
+        return value
 
     def _number(self, content: Mapping[str, object], place: Place, *, default: float, least: float) -> float:
         name = str(place[-1])

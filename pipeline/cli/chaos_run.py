@@ -21,6 +21,7 @@ from pipeline.cli.demo_scenario import SETTINGS
 from pipeline.cli.stack import StackPlan, fault_script
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.state import State
+from pipeline.embedded.liveness import wait_until
 from pipeline.storage.database import Database
 from pipeline.storage.reading import read_progress, read_states
 from pipeline.storage.settling import (
@@ -37,6 +38,7 @@ QUIET_SECONDS = 4.0
 """Everything must have been settled for so long: a delivery may still turn into a failure."""
 POLL_SECONDS = 0.5
 LEDGER_SECONDS = 120.0
+BACK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +145,19 @@ def _ask(url: str) -> dict[str, Any]:
     return answer
 
 
+def _is_reachable(database: Database) -> bool:
+    try:
+        with database.transaction() as session:
+            read_progress(session)
+    except ServiceUnavailableError:
+        return False
+    return True
+
+
 def prove(scene: Scene, *, unsettled: str | None) -> Proof:
     """Compare the three sides when everything has ended that changes them. Raises: ServiceUnavailableError."""
+    # The last strike may have taken the database down: the supervisor brings it back.
+    wait_until(lambda: _is_reachable(scene.database), seconds=BACK_SECONDS, poll_seconds=POLL_SECONDS)
     ledger = read_ledger(scene.simulator)
     with scene.database.transaction() as session:
         standings = read_standings(session)

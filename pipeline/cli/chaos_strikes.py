@@ -27,8 +27,6 @@ from pipeline.storage.database import Database
 from pipeline.storage.disturbing import drop_connections
 from pipeline.storage.reading import read_progress
 
-MOST_ROUNDS = 40
-"""Even where nothing is ever accepted the strikes end, so that what is left can settle."""
 BETWEEN_WORKERS_SECONDS = 4.0
 """A rolling restart gives one worker so long before the next one goes."""
 QUICK_SECONDS = 2.0
@@ -99,10 +97,13 @@ class Striker:
 
     def _play(self) -> None:
         try:
-            for number in range(1, MOST_ROUNDS + 1):
+            for number in range(1, self._plan.rounds + 1):
                 self.struck.rounds = number
                 self._play_round(self._plan.strikes(self._seed, number))
                 if self._stop.is_set() or not self._work_is_left():
+                    return
+                self._wait_until(time.monotonic() + self._plan.rest_seconds)
+                if not self._work_is_left():
                     return
         except Exception as exc:  # noqa: BLE001 - the edge of a thread: recorded, and it fails the run
             self.struck.broken = f"{type(exc).__name__}: {exc}"

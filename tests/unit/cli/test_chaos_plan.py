@@ -100,6 +100,8 @@ STRIKE = "version = 1\n\n[[strike]]\n"
         ("version = 1\nround_seconds = 0\n", 2, "`round_seconds` is a number from 1"),
         ("version = 1\nround_seconds = inf\n", 2, "`round_seconds` is a number from 1"),
         ("version = 1\nsubmit_seconds = true\n", 2, "`submit_seconds` is a number"),
+        ("version = 1\nrounds = 0\n", 2, "`rounds` is a whole number from 1"),
+        ("version = 1\nrest_seconds = -1\n", 2, "`rest_seconds` is a number from 0"),
         ("version = 1\nabout = 3\n", 2, "`about` is text"),
         ("version = 1\nknobs = 3\n", 2, "[knobs]"),
         ("version = 1\n[knobs]\nlist_lag_seconds = []\n", 3, "one value"),

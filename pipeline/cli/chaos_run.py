@@ -62,12 +62,15 @@ def stack_plan(plan: Plan, *, state_dir: Path, companies: int, seed: int) -> Sta
     """Return the stack a plan is played against. Raises: ConfigurationError for an unknown fault script."""
     knobs = [part for name, value in plan.knobs.items() for part in ("--knob", f"{name}={value}")]
     options = ("--faults", fault_script(plan.faults), "--seed", str(seed), "--companies", str(companies))
+    temporary = state_dir.parent / "tmp"
+    temporary.mkdir(exist_ok=True)
     return StackPlan(
         state_dir=state_dir,
         send_processes=SEND_PROCESSES,
         beats=BEATS,
         simulator_arguments=(*options, *knobs),
-        settings={**SETTINGS, **plan.settings},
+        # What is killed cannot remove its temporary files: they go with the folder of the run.
+        settings={**SETTINGS, **plan.settings, "TMPDIR": str(temporary)},
     )
 
 

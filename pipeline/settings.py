@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     """How long a published chunk may wait for a worker before it is dispatched anew."""
     claim_lease_seconds: float = Field(default=30.0, gt=0)
     """How long a claim stands without a heartbeat; then the sweep turns it into a probe."""
+    drain_seconds: float = Field(default=8.0, ge=0)
+    """How long a worker that is asked to end waits for what is in the air; then it hands back the rest."""
+    poison_deaths: int = Field(default=5, ge=2)
+    """So many times nobody lived to tell what became of an invoice's processing: then it is set aside for a person."""
     dispatch_interval_seconds: float = Field(default=1.0, gt=0)
     follow_interval_seconds: float = Field(default=5.0, gt=0)
     hold_check_seconds: float = Field(default=60.0, gt=0)
@@ -68,6 +72,26 @@ class Settings(BaseSettings):
     """Uploads in the air per process."""
     straggler_seconds: float = Field(default=0.5, gt=0)
     """How long a worker waits for the last answers of a chunk before it takes the next one beside them."""
+
+    uploads_per_second: float | None = Field(default=None, gt=0)
+    """The fleet's limit of uploads to the operator's host. None: unknown, found out by what it refuses (429)."""
+    reads_per_second: float | None = Field(default=None, gt=0)
+    """The same for everything that only asks."""
+    company_uploads_per_second: float | None = Field(default=None, gt=0)
+    """The limit of each company that has none of its own (postiljon company limit)."""
+    company_reads_per_second: float | None = Field(default=None, gt=0)
+
+    circuit_failures: int = Field(default=10, ge=2)
+    """So many failures, and hardly an answer among them, open a circuit."""
+    circuit_wait_seconds: float = Field(default=5.0, gt=0)
+    """How long a circuit stays open before one canary asks; doubled each time the canary fails ..."""
+    circuit_longest_wait_seconds: float = Field(default=300.0, gt=0)
+    """... up to this."""
+
+    liveness_seconds: float = Field(default=60.0, gt=0)
+    """A worker that takes nothing for so long while its queue has messages ends itself; its supervisor starts it."""
+    oldest_age_seconds: float = Field(default=300.0, gt=0)
+    """Work due for longer than this, and growing older, raises an alarm."""
 
     retry_waits_seconds: Annotated[tuple[float, ...], NoDecode] = DEFAULT_WAITS_SECONDS
     retry_budget_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
@@ -94,6 +118,9 @@ class Settings(BaseSettings):
     """How long a reroute that got no clear answer may take to show at the operator before it counts as not done."""
     webhook_url: str | None = None
     """Where the operator reaches this installation's webhook receiver, without the path: https://hooks.example.com"""
+
+    points_folder: Path | None = None
+    """For `postiljon chaos` alone: a process that reaches a point named by a file in it ends there (kill -9)."""
 
     max_document_bytes: int = Field(default=150 * MIB, ge=1)
 

@@ -49,6 +49,9 @@ class Outcome:
     """The operator's `message`, or ours about the transport; one line, at most 500 characters."""
     retry_after_seconds: float | None = None
     """What the operator's Retry-After asked for, from the moment of the answer."""
+    held_back_seconds: float | None = None
+    """Set where we ourselves did not begin the exchange (pace, open circuit, a worker that ends): nothing left us, no
+    attempt counts, and it is to be tried again after so many seconds."""
     operator_status: str | None = None
     """PENDING, DELIVERED or FAILED where the answer told it."""
     operator_number: str | None = None

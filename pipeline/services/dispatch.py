@@ -19,9 +19,9 @@ from pipeline.services.arming import why_disarmed
 from pipeline.services.ports import Chunk, ChunkPublisher, Clock
 from pipeline.services.watch import look_at_rings
 from pipeline.settings import Settings
-from pipeline.storage import claims, companies, holding, leases
-from pipeline.storage.claims import DueInvoice
+from pipeline.storage import claims, companies, dispatching, holding, leases
 from pipeline.storage.database import Database
+from pipeline.storage.dispatching import DueInvoice
 
 LEASE_NAME = "dispatch"
 LEASE_SECONDS = 30.0
@@ -113,11 +113,11 @@ class Dispatcher:
             # Probes wait too: they would begin the retry budget. The alarm tells it to people, this line to the log.
             log.debug(why, extra={"event": "disarmed"})
             return []
-        in_flight = claims.count_in_flight(session, now=now)
+        in_flight = dispatching.count_in_flight(session, now=now)
         room = self._settings.window_chunks * self._settings.chunk_invoices - sum(in_flight.values())
         if room > 0:
-            return claims.pick_due(session, now=now, room=room)
-        return claims.pick_due(session, now=now, room=EXPRESS_INVOICES, leave_out=in_flight)
+            return dispatching.pick_due(session, now=now, room=room)
+        return dispatching.pick_due(session, now=now, room=EXPRESS_INVOICES, leave_out=in_flight)
 
     def _publish(self, chunks: list[Chunk]) -> None:
         # After the commit, never before: a message must not overtake the rows it speaks of.
@@ -133,7 +133,7 @@ class Dispatcher:
         return Chunk(
             company_id=cut[0].company_id,
             company_name=names[cut[0].company_id],
-            epoch=claims.stamp(session, ids, until=until),
+            epoch=dispatching.stamp(session, ids, until=until),
             invoice_ids=ids,
             is_probe=cut[0].state is State.IN_DOUBT,
         )

@@ -63,6 +63,14 @@ class CompanyRow(SQLModel, table=True):
     """Before this the operator wants to be asked about none of its invoices."""
     errors_read_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     """How far the partner error list was read with its keys."""
+    weight: float = Field(default=1.0, sa_column_kwargs={"server_default": "1"})
+    """Its share beside others: twice the weight, twice the invoices per round."""
+    cap: int | None = None
+    """At most so many of its invoices with workers at once."""
+    deficit: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
+    """What deficit round robin still owes it, in invoices."""
+    uploads_per_second: float | None = None
+    reads_per_second: float | None = None
     created_at: datetime = Field(sa_column=instant())
 
 
@@ -119,6 +127,12 @@ class InvoiceRow(SQLModel, table=True):
         ),
         CheckConstraint("state <> 'cancelled' OR uploads = 0", name="invoice_cancelled_never_left"),
         Index("invoice_due", "company_id", "due_at", postgresql_where=text(DUE_SQL)),
+        Index(
+            "invoice_deadline",
+            "company_id",
+            "deadline",
+            postgresql_where=text(f"deadline IS NOT NULL AND {DUE_SQL}"),
+        ),
         Index("invoice_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         Index("invoice_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
         Index("invoice_look_company", "company_id", "look_at", postgresql_where=text("look_at IS NOT NULL")),
@@ -155,6 +169,10 @@ class InvoiceRow(SQLModel, table=True):
     tries: int = Field(default=0)
     refusal: str | None = Field(default=None, sa_column=Column(Text))
     give_up_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    unfinished: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """How often its processing was begun and nobody lived to tell the end; raised before it begins."""
+    deadline: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """By when it should be accepted; those with the earliest come first inside their company's share."""
     last_upload_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
 
     operator_status: str | None = Field(default=None, sa_column=Column(Text))
@@ -239,6 +257,50 @@ class LeaseRow(SQLModel, table=True):
     until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     rung_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     rung: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class PaceRow(SQLModel, table=True):
+    """How fast the fleet may go and goes: for a host of the operator or a company, uploads and reads apart."""
+
+    __tablename__ = "pace"
+
+    scope: str = Field(sa_column=Column(Text, primary_key=True))
+    """The operator's host, or the UUID of a company."""
+    lane: str = Field(sa_column=Column(Text, primary_key=True))
+    next_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """The next turn nobody has taken."""
+    blocked_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """What the operator's Retry-After asked of all."""
+    rate: float | None = None
+    """The limit found out by what the operator refused, per second; None while it refused nothing."""
+    window_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """Since when the two counters below count."""
+    answered: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    throttled: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    speed: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
+    """Answers per second, smoothed."""
+    speed_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+
+
+class CircuitRow(SQLModel, table=True):
+    """Whether the operator's host, or the operator for one company, is being left alone."""
+
+    __tablename__ = "circuit"
+
+    scope: str = Field(sa_column=Column(Text, primary_key=True))
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    since: datetime = Field(sa_column=instant())
+    retry_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When one canary may ask."""
+    canary_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """While a canary is under way nobody else begins anything."""
+    trips: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Openings in a row without a full recovery between them."""
+    evidence: str | None = Field(default=None, sa_column=Column(Text))
+    """In words, for a person."""
+    window_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    answered: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    failed: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class ArmingRow(SQLModel, table=True):

@@ -11,7 +11,7 @@ from pipeline.domain.consequence import Consequence
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.state import State
-from pipeline.storage import claims
+from pipeline.storage import claims, dispatching
 from pipeline.storage.companies import save_company
 from pipeline.storage.submissions import NewInvoice, insert_invoice
 
@@ -61,7 +61,7 @@ def queue(database, company_id, count=1, *, now=NOW):
 
 def stamp(database, ids, *, until=NOW + LEASE):
     with database.transaction() as session:
-        return claims.stamp(session, ids, until=until)
+        return dispatching.stamp(session, ids, until=until)
 
 
 def claim(database, ids, *, epoch, now=NOW, probes=False):

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.domain.outcome import OutcomeKind
 from pipeline.domain.state import State
-from pipeline.storage import claims
+from pipeline.storage import claims, dispatching
 
 from .rows import (
     GIVE_UP_AT,
@@ -212,7 +212,7 @@ def test_a_heartbeat_keeps_the_lease(database, company, probes):
         claims.heartbeat(session, [invoice_id], epoch=epoch, until=LATER + LEASE)
     with database.transaction() as session:
         assert claims.sweep(session, now=LATER) == []
-        assert claims.pick_due(session, now=LATER, room=10) == []
+        assert dispatching.pick_due(session, now=LATER, room=10) == []
 
     assert record(database, claimed, OutcomeKind.ALREADY_THERE, State.ACCEPTED, epoch=epoch, now=LATER)
 
@@ -235,7 +235,7 @@ def test_a_probe_nobody_answered_is_due_again_and_the_old_prober_is_late(databas
     claimed = claim(database, [invoice_id], epoch=old, probes=True)
 
     with database.transaction() as session:
-        assert [each.id for each in claims.pick_due(session, now=LATER, room=10)] == [invoice_id]
+        assert [each.id for each in dispatching.pick_due(session, now=LATER, room=10)] == [invoice_id]
     stamp(database, [invoice_id], until=LATER + LEASE)
 
     assert record(database, claimed, OutcomeKind.ABSENT, State.WAITING, epoch=old, now=LATER, due_at=LATER) == set()
@@ -247,10 +247,10 @@ def test_two_dispatchers_at_once_pick_different_invoices(database, company, vaul
 
     def pick(mine, other):
         with database.transaction() as session:
-            due = claims.pick_due(session, now=NOW, room=20)
+            due = dispatching.pick_due(session, now=NOW, room=20)
             mine.set()
             assert other.wait(timeout=10)
-            claims.stamp(session, [each.id for each in due], until=NOW + LEASE)
+            dispatching.stamp(session, [each.id for each in due], until=NOW + LEASE)
             return [each.id for each in due]
 
     with ThreadPoolExecutor(2) as threads:
@@ -267,7 +267,7 @@ def test_due_invoices_come_oldest_first(database, company):
     early = queue(database, company, 3, now=NOW - timedelta(hours=1))
 
     with database.transaction() as session:
-        picked = [each.id for each in claims.pick_due(session, now=NOW, room=10)]
+        picked = [each.id for each in dispatching.pick_due(session, now=NOW, room=10)]
 
     assert (set(picked[:3]), set(picked[3:])) == (set(early), set(late))
 
@@ -276,7 +276,7 @@ def test_what_is_not_due_yet_is_not_picked(database, company):
     queue(database, company, now=NOW + timedelta(seconds=1))
 
     with database.transaction() as session:
-        assert claims.pick_due(session, now=NOW, room=10) == []
+        assert dispatching.pick_due(session, now=NOW, room=10) == []
 
 
 def test_leased_invoices_count_as_in_flight_until_the_lease_is_over(database, company):
@@ -284,5 +284,5 @@ def test_leased_invoices_count_as_in_flight_until_the_lease_is_over(database, co
     stamp(database, ids[:3])
 
     with database.transaction() as session:
-        assert claims.count_in_flight(session, now=NOW) == {company: 3}
-        assert claims.count_in_flight(session, now=LATER) == {}
+        assert dispatching.count_in_flight(session, now=NOW) == {company: 3}
+        assert dispatching.count_in_flight(session, now=LATER) == {}

@@ -11,7 +11,7 @@ from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import ConfigurationError, InvalidInputError, UnknownCompanyError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.state import State
-from pipeline.storage import claims, companies, holding
+from pipeline.storage import claims, companies, dispatching, holding
 from pipeline.storage.alarms import list_alarms
 from pipeline.storage.vault import Vault, new_key
 
@@ -65,7 +65,7 @@ def test_a_held_company_is_left_out_and_another_is_not(database, company, vault)
     hold(database, company)
 
     with database.transaction() as session:
-        assert [each.id for each in claims.pick_due(session, now=NOW, room=10)] == [other]
+        assert [each.id for each in dispatching.pick_due(session, now=NOW, room=10)] == [other]
 
 
 def test_a_release_lets_the_company_and_its_invoices_go_on(database, company):

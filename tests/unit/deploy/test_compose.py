@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE = read_compose(ROOT / "docker-compose.yml")
 SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "FLOWER_BASIC_AUTH")
-NOT_IN_CONTAINERS = {"ENCRYPTION_KEY", "INSTANCE_KEY"}
-"""The keys come by file alone: an environment is shown by docker inspect."""
+NOT_IN_CONTAINERS = {"POINTS_FOLDER", "ENCRYPTION_KEY", "INSTANCE_KEY"}
+"""The keys come by file alone: an environment is shown by docker inspect. The folder is for `postiljon chaos` alone."""
 
 
 def mapping(node: Node) -> dict[str, Node]:

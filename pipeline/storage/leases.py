@@ -12,13 +12,17 @@ RING = text("""
     INSERT INTO lease AS l (name, rung, rung_at) VALUES (:name, 1, :now)
     ON CONFLICT (name) DO UPDATE SET rung = l.rung + 1, rung_at = :now
 """)
+# Whoever takes it again has completed a round meanwhile, whoever leaves after looking has completed the last one. Of a
+# holder that died, or gave it back because it could not go on, nothing is known.
 TAKE = text("""
-    UPDATE lease SET holder = :holder, until = :until
+    UPDATE lease SET holder = :holder, until = :until, taken_at = :now,
+        done_at = CASE WHEN holder = :holder THEN taken_at ELSE done_at END
     WHERE name = :name AND (holder IS NULL OR until < :now OR holder = :holder)
     RETURNING rung
 """)
 LEAVE = text("""
-    UPDATE lease SET holder = NULL, until = NULL
+    UPDATE lease SET holder = NULL, until = NULL,
+        done_at = CASE WHEN CAST(:seen AS bigint) IS NULL THEN done_at ELSE taken_at END
     WHERE name = :name AND holder = :holder AND rung = coalesce(CAST(:seen AS bigint), rung)
     RETURNING name
 """)

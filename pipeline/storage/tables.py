@@ -256,6 +256,10 @@ class LeaseRow(SQLModel, table=True):
     holder: UUID | None = None
     until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     rung_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    taken_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When the round that was begun last was begun."""
+    done_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When the round that was completed last was begun."""
     rung: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
@@ -301,6 +305,8 @@ class CircuitRow(SQLModel, table=True):
     window_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     answered: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     failed: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    answered_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """When the operator answered last, as far as it was noted."""
 
 
 class ArmingRow(SQLModel, table=True):

@@ -6,6 +6,7 @@ from threading import Barrier
 from uuid import uuid4
 
 from pipeline.storage import leases
+from pipeline.storage.tables import LeaseRow
 
 from .rows import NOW
 
@@ -67,6 +68,28 @@ def test_the_lease_is_given_back_in_any_case_when_asked(database):
 
     assert leave(database, ANN, seen=None) is True
     assert take(database, BOB) == 2
+
+
+def done_at(database):
+    with database.transaction() as session:
+        return session.get(LeaseRow, NAME).done_at
+
+
+def test_only_a_completed_round_is_noted_as_done(database):
+    """A round counts once its holder comes back for the next one or leaves; one who died or gave up proves nothing."""
+    ring(database)
+    take(database, ANN)
+    assert done_at(database) is None
+
+    take(database, BOB, now=OVER)
+    leave(database, BOB, seen=None)
+    assert done_at(database) is None
+
+    seen = take(database, BOB, now=OVER)
+    take(database, BOB, now=OVER + timedelta(seconds=1))
+    assert done_at(database) == OVER
+    leave(database, BOB, seen=seen)
+    assert done_at(database) == OVER + timedelta(seconds=1)
 
 
 def test_of_many_at_once_one_becomes_the_holder(database):

@@ -33,6 +33,8 @@ def upgrade() -> None:
         ["company_id", "deadline"],
         postgresql_where=sa.text(f"deadline IS NOT NULL AND {DUE}"),
     )
+    op.add_column("lease", _instant("taken_at"))
+    op.add_column("lease", _instant("done_at"))
     op.create_table(
         "pace",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -59,5 +61,6 @@ def upgrade() -> None:
         _instant("window_at"),
         _count("answered"),
         _count("failed"),
+        _instant("answered_at"),
         sa.PrimaryKeyConstraint("scope"),
     )

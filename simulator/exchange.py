@@ -13,6 +13,7 @@ from simulator.parameters import Parameter, Values, pairs_of, read
 from simulator.scopes import suffices
 from simulator.simulation import Simulation
 from simulator.tokens import Token
+from simulator.traffic import READS, UPLOADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,17 @@ class Endpoint:
         """The endpoint as counted in the ledger."""
         return f"{self.method} {self.path}"
 
+    @property
+    def lane(self) -> str:
+        """Which limit the endpoint falls under."""
+        return UPLOADS if self.channel == "upload" else READS
+
+
+def bearer(simulation: Simulation, authorization: str, now: float) -> str | None:
+    """Tell whose valid token a request carries; None for a company that cannot be told."""
+    token = _token(simulation, authorization, now)
+    return token.company_id if token is not None else None
+
 
 def authorise(call: Call, endpoint: Endpoint) -> None:
     """Find the token and check that it reaches this endpoint.
@@ -113,8 +125,7 @@ def authorise(call: Call, endpoint: Endpoint) -> None:
     if not endpoint.scopes:
         return
     knobs = call.simulation.knobs
-    scheme, _, text = call.authorization.partition(" ")
-    token = call.simulation.tokens.find(text.strip(), call.now) if scheme.lower() == "bearer" else None
+    token = _token(call.simulation, call.authorization, call.now)
     if token is None:
         raise unauthorized("Access token is missing, invalid or expired")
     company = call.simulation.companies.get(token.company_id) if token.company_id else None
@@ -125,6 +136,11 @@ def authorise(call: Call, endpoint: Endpoint) -> None:
     if not suffices(token.scopes, endpoint.scopes):
         raise unauthorized("Unauthorized: scope is missing", knobs.missing_scope_status)
     call.token = token
+
+
+def _token(simulation: Simulation, authorization: str, now: float) -> Token | None:
+    scheme, _, text = authorization.partition(" ")
+    return simulation.tokens.find(text.strip(), now) if scheme.lower() == "bearer" else None
 
 
 def refused(refusal: Refusal) -> Answer:

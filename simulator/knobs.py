@@ -1,5 +1,6 @@
 """Every unknown of the operator's contract as a knob with a default. Knows names and allowed values, not their use."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -63,6 +64,12 @@ class Knobs:
     document_bytes_kept: int = 67_108_864
     request_bytes_limit: int = 262_144_000
     latency_ms: float = 0.0
+    # Requests let in within any one second, POST /v1/invoices and everything else apart, of each company or of all
+    # together; what is above is answered 429. 0: no limit. The Retry-After with it: none, seconds, or date:SECONDS.
+    limit_uploads_per_second: float = 0.0
+    limit_reads_per_second: float = 0.0
+    limit_scope: str = "company"
+    limit_retry_after: str = "none"
     # How long a connection that is never answered stays open when nobody hangs up.
     silence_seconds: float = 600.0
 
@@ -77,7 +84,9 @@ CHOICES: Mapping[str, tuple[object, ...]] = {
     "array_form": ("both", "plain", "brackets"),
     "reroute_status": (200, 409),
     "informational_channels": ("email-internal", "any"),
+    "limit_scope": ("company", "operator"),
 }
+FORMS: Mapping[str, re.Pattern[str]] = {"limit_retry_after": re.compile(r"none|(date:)?[0-9]{1,7}")}
 PROBABILITIES = frozenset({"informational", "webhook_lost", "webhook_duplicated", "webhook_reordered"})
 WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
@@ -127,6 +136,9 @@ def _checked(name: str, value: object) -> object:
     choices = CHOICES.get(name)
     if choices is not None and value not in choices:
         raise SettingError(f"knob {name} takes one of {', '.join(map(str, choices))}, not {value!r}")
+    form = FORMS.get(name)
+    if form is not None and not form.fullmatch(str(value)):
+        raise SettingError(f"knob {name} takes {form.pattern}, not {value!r}")
     if isinstance(value, int | float) and not 0 <= value <= (1 if name in PROBABILITIES else SECONDS_LIMIT):
         raise SettingError(f"knob {name} is out of range: {value!r}")
     return value

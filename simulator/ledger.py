@@ -16,6 +16,7 @@ class Entry:
     faults: list[str] = field(default_factory=list)  # those of reroutes begin with "reroute "
     reroutes: list[dict[str, object]] = field(default_factory=list)  # executed ones in order, answered or not
     lost: int = 0  # how often the operator lost the invoice
+    from_outside: bool = False  # put into the books by somebody else, never uploaded
 
 
 class Ledger:
@@ -48,6 +49,10 @@ class Ledger:
         self.held += 1
         self.doubled += entry.held == 2  # noqa: PLR2004 - the second is what doubles
 
+    def enter(self, uuid: str, *, company_id: str) -> None:
+        """Note that somebody else has an invoice under the UUID; `hold` follows."""
+        self.entries.setdefault(uuid, Entry(company_id)).from_outside = True
+
     def lose(self, uuid: str) -> None:
         """Note that what was held under the UUID is gone; the entry stays, and a new upload is the first again."""
         entry = self.entries[uuid]
@@ -75,24 +80,22 @@ class Ledger:
     def shown(
         self, status_of: Callable[[str], str | None], *, company_id: str | None, uuids: frozenset[str]
     ) -> dict[str, object]:
-        """Write the ledger, whole or of one company or some UUIDs; totals are always of everything."""
+        """Write the entries, all or those of one company or some UUIDs."""
         return {
-            "invoices": {
-                uuid: {
-                    "uploads": len(entry.sha256),
-                    "sha256": entry.sha256,
-                    "held": entry.held,
-                    "held_sha256": entry.held_sha256 or None,
-                    "company_id": entry.company_id,
-                    "status": status_of(uuid),
-                    "faults": entry.faults,
-                    "reroutes": entry.reroutes,
-                    "lost": entry.lost,
-                }
-                for uuid, entry in self.entries.items()
-                if (company_id is None or entry.company_id == company_id) and (not uuids or uuid in uuids)
-            },
-            "totals": self.totals(),
+            uuid: {
+                "uploads": len(entry.sha256),
+                "sha256": entry.sha256,
+                "held": entry.held,
+                "held_sha256": entry.held_sha256 or None,
+                "company_id": entry.company_id,
+                "status": status_of(uuid),
+                "faults": entry.faults,
+                "reroutes": entry.reroutes,
+                "lost": entry.lost,
+                "from_outside": entry.from_outside,
+            }
+            for uuid, entry in self.entries.items()
+            if (company_id is None or entry.company_id == company_id) and (not uuids or uuid in uuids)
         }
 
     def totals(self) -> dict[str, object]:

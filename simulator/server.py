@@ -12,8 +12,9 @@ from aiohttp import web
 
 from simulator.endpoints import changes, company, control, directory, reading, tokens, uploads
 from simulator.errors import Refusal, unauthorized
-from simulator.exchange import Answer, Call, Endpoint, authorise, refused
+from simulator.exchange import Answer, Call, Endpoint, authorise, bearer, refused
 from simulator.faults import BEFORE, Fault, Rule, Strike
+from simulator.outage import SILENCE, UNAVAILABLE
 from simulator.simulation import Simulation
 from simulator.validation import Validator, violations_endpoint
 
@@ -46,11 +47,27 @@ class Server:
         async def handle(request: web.Request) -> web.StreamResponse:
             if endpoint.path.startswith(CONTROL_PREFIX):
                 return await self._control(request, endpoint)
+            refusal = await self._arrive(request, endpoint)
             if self._simulation.knobs.latency_ms:
                 await asyncio.sleep(self._simulation.knobs.latency_ms / 1000)
-            return await self._respond(request, endpoint)
+            return await self._respond(request, endpoint, refusal)
 
         return handle
+
+    async def _arrive(self, request: web.Request, endpoint: Endpoint) -> Refusal | None:
+        """Count a request when its headers are in, before anything else; gives why it is not served, if it is not."""
+        simulation, at = self._simulation, self._simulation.clock()
+        company_id = bearer(simulation, request.headers.get("Authorization", ""), at)
+        over = simulation.traffic.arrive(endpoint.lane, company_id, knobs=simulation.knobs, at=at)
+        outage = simulation.outages.now(at)
+        if outage is None:
+            return over
+        outage.arrive(endpoint.lane, at)
+        if outage.kind == UNAVAILABLE:
+            return Refusal(503, LYING_CODES[503], "Service Unavailable", retry_after=outage.retry_after)
+        seconds = simulation.knobs.silence_seconds if outage.kind == SILENCE else 0
+        await self._gone(request, endpoint, f"outage {outage.kind}", seconds)
+        return None
 
     async def _control(self, request: web.Request, endpoint: Endpoint) -> web.Response:
         try:
@@ -58,11 +75,14 @@ class Server:
         except Refusal as refusal:
             return _response(refused(refusal))
 
-    async def _respond(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
+    async def _respond(self, request: web.Request, endpoint: Endpoint, refusal: Refusal | None) -> web.StreamResponse:
         try:
+            # Who is refused is heard to the end all the same: a client still writing would see a reset instead.
             call = await self._call(request)
-        except Refusal as refusal:
-            return self._answered(endpoint, refused(refusal))
+            if refusal is not None:
+                raise refusal
+        except Refusal as exc:
+            return self._answered(endpoint, refused(exc))
         if self._validator is not None:
             self._validator.check_request(endpoint, call)
         return self._answered(endpoint, await self._exchange(request, endpoint, call))
@@ -150,7 +170,7 @@ class Server:
             self._simulation.tokens.expire_all()
             raise unauthorized("Access token is missing, invalid or expired")
         if rule.fault in (Fault.RESET_BEFORE, Fault.SILENCE):
-            await self._gone(request, endpoint, rule)
+            await self._gone(request, endpoint, rule.fault.value, self._silence_seconds(rule))
         return _lie(rule)
 
     async def _after(
@@ -164,15 +184,20 @@ class Server:
             await asyncio.sleep(rule.duration or 0)
             return answer
         if rule.fault in (Fault.ACCEPT_THEN_SILENCE, Fault.RESET_AFTER_ACCEPT):
-            await self._gone(request, endpoint, rule)
+            await self._gone(request, endpoint, rule.fault.value, self._silence_seconds(rule))
         return _lie(rule)
 
-    async def _gone(self, request: web.Request, endpoint: Endpoint, rule: Rule) -> None:
+    def _silence_seconds(self, rule: Rule) -> float:
+        if rule.fault not in (Fault.ACCEPT_THEN_SILENCE, Fault.SILENCE):
+            return 0
+        cap = self._simulation.knobs.silence_seconds
+        return cap if rule.seconds is None else min(rule.seconds, cap)
+
+    async def _gone(self, request: web.Request, endpoint: Endpoint, told: str, seconds: float) -> None:
         """Never answer: reset the connection now, or when nobody hung up for long. Ends by cancellation."""
-        self._simulation.ledger.answered(endpoint.name, rule.fault.value)
-        if rule.fault in (Fault.ACCEPT_THEN_SILENCE, Fault.SILENCE):
-            cap = self._simulation.knobs.silence_seconds
-            await asyncio.sleep(cap if rule.seconds is None else min(rule.seconds, cap))
+        self._simulation.ledger.answered(endpoint.name, told)
+        if seconds:
+            await asyncio.sleep(seconds)
         _reset(request)
         await asyncio.Event().wait()  # the lost connection cancels this handler
 

@@ -10,7 +10,9 @@ from simulator.invoices import Invoice, Step
 from simulator.knobs import Knobs
 from simulator.ledger import Ledger
 from simulator.notifications import Notifications
+from simulator.outage import Outages
 from simulator.tokens import Tokens
+from simulator.traffic import Traffic
 
 
 @dataclass(slots=True)
@@ -24,6 +26,8 @@ class Simulation:
     companies: Companies = field(init=False)
     tokens: Tokens = field(init=False, default_factory=Tokens)
     ledger: Ledger = field(init=False, default_factory=Ledger)
+    traffic: Traffic = field(init=False, default_factory=Traffic)
+    outages: Outages = field(init=False, default_factory=Outages)
     notifications: Notifications = field(init=False, default_factory=Notifications)
     invoices: dict[str, Invoice] = field(init=False, default_factory=dict)
     of_company: dict[str, list[Invoice]] = field(init=False, default_factory=dict)
@@ -34,9 +38,13 @@ class Simulation:
         self.companies = Companies(self.ready_companies)
 
     def reset(self) -> None:
-        """Forget companies, tokens, invoices, ledger and subscriptions; knobs and script stay, its counts do not."""
+        """Forget companies, tokens, invoices, ledger, traffic, outages and subscriptions.
+
+        Knobs and script stay, the script's counts do not.
+        """
         self.companies = Companies(self.ready_companies)
         self.tokens, self.ledger, self.notifications = Tokens(), Ledger(), Notifications()
+        self.traffic, self.outages = Traffic(), Outages()
         self.invoices, self.of_company, self.documents, self.document_bytes = {}, {}, {}, 0
         self.script = Script(self.script.rules, self.script.seed, self.script.name)
 
@@ -52,6 +60,10 @@ class Simulation:
             self.documents[invoice.sha256] = content
             self.document_bytes += len(content)
         self.announce(invoice, since=invoice.created_at)
+
+    def totals(self) -> dict[str, object]:
+        """Write the running totals of all there is to count."""
+        return {**self.ledger.totals(), "arrivals": self.traffic.shown(), "outages": self.outages.shown()}
 
     def lose(self, invoice: Invoice) -> None:
         """Forget an invoice as if it had never come; only the ledger remembers. What lay ahead of it is off."""

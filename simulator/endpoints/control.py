@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from simulator import companies, knobs, routing, scripts
+from simulator import companies, knobs, outside, routing, scripts
 from simulator.actions import ACTION_CHANNELS, ACTION_KEYS
 from simulator.errors import Refusal, SettingError, not_found
 from simulator.exchange import Answer, Call, Endpoint
@@ -26,12 +26,13 @@ def ledger(call: Call) -> Answer:
     company_id = next((value for name, value in query if name == "company"), None)
     uuids = frozenset(value.lower() for name, value in query if name in ("uuid", "uuid[]"))
     simulation = call.simulation
-    return Answer(body=simulation.ledger.shown(simulation.status_of, company_id=company_id, uuids=uuids))
+    entries = simulation.ledger.shown(simulation.status_of, company_id=company_id, uuids=uuids)
+    return Answer(body={"invoices": entries, "totals": simulation.totals()})
 
 
 def totals(call: Call) -> Answer:
-    """GET /_simulator/ledger/totals."""
-    return Answer(body=call.simulation.ledger.totals())
+    """GET /_simulator/ledger/totals, with what arrived in each lane and its fullest second, and with the outages."""
+    return Answer(body=call.simulation.totals())
 
 
 def show_faults(call: Call) -> Answer:
@@ -86,6 +87,37 @@ def set_invoice(call: Call) -> Answer:
     steps = routing.by_hand(status, at=call.now, channel=channel, text=text, key=key)
     call.simulation.divert(invoice, steps, call.now)
     return Answer(body={"id": invoice.id, "status": invoice.status(call.now)})
+
+
+def enter_invoice(call: Call) -> Answer:
+    """POST /_simulator/invoices/{id}: an invoice under this UUID that somebody else put there, {"company": UUID, …}.
+
+    Takes `document` (the invoice's text) and, instead of or over what it says, `number`, `date`, `sum`, `sum_tax`,
+    `currency`, and `sender` and `recipient` as tables of `name`, `bid`, `eia`, `country`. 409 when there is one.
+    """
+    invoice, content = _settled(lambda: outside.invoice(call, _table(call)))
+    if invoice.id in call.simulation.invoices:
+        raise Refusal(409, "document_in_invalid_state", f"an invoice {invoice.id} is there already")
+    call.simulation.ledger.enter(invoice.id, company_id=invoice.company_id)
+    call.simulation.hold(invoice, content)
+    return Answer(201, {"id": invoice.id, "status": invoice.status(call.now)})
+
+
+def show_outage(call: Call) -> Answer:
+    """GET /_simulator/outage: the outage that is, or {}."""
+    outage = call.simulation.outages.now(call.now)
+    return Answer(body=outage.shown() if outage is not None else {})
+
+
+def begin_outage(call: Call) -> Answer:
+    """PUT /_simulator/outage: {"kind": "refuse" (reset), "503" or "silence", "seconds"?: N, "retry_after"?: N}."""
+    return Answer(body=_settled(lambda: call.simulation.outages.begin(dict(_table(call)), call.now)).shown())
+
+
+def end_outage(call: Call) -> Answer:
+    """DELETE /_simulator/outage: serves everybody again."""
+    call.simulation.outages.end(call.now)
+    return Answer(204)
 
 
 def reset(call: Call) -> Answer:
@@ -145,7 +177,12 @@ ENDPOINTS = (
     Endpoint("GET", "/_simulator/companies", list_companies),
     Endpoint("PUT", "/_simulator/companies/{id}", put_company),
     Endpoint("PUT", "/_simulator/invoices/{id}", set_invoice),
+    Endpoint("POST", "/_simulator/invoices/{id}", enter_invoice),
     Endpoint("DELETE", "/_simulator/invoices/{id}", lose_invoice),
+    Endpoint("GET", "/_simulator/outage", show_outage),
+    Endpoint("PUT", "/_simulator/outage", begin_outage),
+    Endpoint("POST", "/_simulator/outage", begin_outage),
+    Endpoint("DELETE", "/_simulator/outage", end_outage),
     Endpoint("POST", "/_simulator/expire_tokens", expire_tokens),
     Endpoint("POST", "/_simulator/reset", reset),
     Endpoint("GET", "/_simulator/health", health),

@@ -32,6 +32,7 @@ def test_help_names_every_knob_and_control():
     assert set(re.findall(r"^  (\w+)=", told, re.MULTILINE)) == {field.name for field in fields(Knobs)}
     assert "PUT /_simulator/invoices/{id}" in told
     assert "DELETE /_simulator/invoices/{id}" in told
+    assert "PUT /_simulator/outage" in told
 
 
 def test_simulator_ends_cleanly_on_sigterm(start):
@@ -110,6 +111,7 @@ def test_ledger_of_one_company(operator, companies, uuid):
     assert list(ledger["invoices"]) == [uuid]
     assert set(ledger["invoices"][uuid]) == {
         "uploads", "sha256", "held", "held_sha256", "company_id", "status", "faults", "reroutes", "lost",
+        "from_outside",
     }  # fmt: skip
     assert (ledger["totals"]["uploads"], ledger["totals"]["held"], ledger["totals"]["doubled"]) == (2, 2, 0)
     assert ledger["totals"]["requests"]["POST /v1/invoices 201"] == 2

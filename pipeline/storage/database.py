@@ -14,6 +14,17 @@ from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MILLISECONDS = 60_000
 """No statement of ours should take a second; this ends one that waits for a lock nobody will release."""
+OPTIONS = " ".join(
+    (
+        "-c timezone=UTC",
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS}",
+        "-c idle_in_transaction_session_timeout=60000",
+        # Every claim locks first and looks then: a server set to a stricter level would let it look at an old snapshot.
+        r"-c default_transaction_isolation=read\ committed",
+    )
+)
+ENDED = (pg.SerializationFailure, pg.DeadlockDetected, pg.TransactionRollback, pg.QueryCanceled, pg.LockNotAvailable)
+"""SQLSTATE 40001, 40P01, 40000, 57014 and 55P03: the server is well and undid one transaction alone."""
 
 
 class Database:
@@ -26,18 +37,15 @@ class Database:
             max_overflow=5,
             pool_timeout=CONNECT_TIMEOUT_SECONDS,
             pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS}"
-                " -c idle_in_transaction_session_timeout=60000",
-            },
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "options": OPTIONS},
         )
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open a session, commit at the end, roll back on any error.
 
-        Raises: ServiceUnavailableError when the database cannot be reached or has no room.
+        Raises: ServiceUnavailableError when the database cannot be reached, has no room, or ended the transaction for
+        one that it met (a deadlock, a serialization failure) or for its time; whoever called may do all of it again.
         """
         with translated(), Session(self.engine, expire_on_commit=False) as session:
             yield session
@@ -75,6 +83,10 @@ def _translate(exc: DBAPIError) -> ServiceUnavailableError | ConfigurationError 
         return ServiceUnavailableError(f"the database has no room ({first_line}); nothing was stored, free space first")
     if isinstance(exc.orig, pg.ReadOnlySqlTransaction):
         return ServiceUnavailableError(f"the database is read-only ({first_line}); nothing was stored")
+    if isinstance(exc.orig, ENDED):
+        return ServiceUnavailableError(
+            f"the database ended a transaction ({first_line}); nothing was stored, try again"
+        )
     if isinstance(exc.orig, pg.UndefinedTable | pg.UndefinedColumn):
         return ConfigurationError(
             f"the database has not the tables of this version ({first_line}): postiljon db upgrade"

@@ -142,3 +142,16 @@ def test_two_open_submissions_share_a_batch_without_waiting(database, company):
             insert_invoice(session, new_invoice(company, batch="night"), now=NOW)
 
     assert query(database, "SELECT count(*), count(DISTINCT batch_id) FROM invoice") == [(3, 1)]
+
+
+def test_stricter_level_of_the_server_is_not_ours(postgres_server, database_url):
+    """Claims lock first and look then, so every transaction is READ COMMITTED whatever the server is set to."""
+    name = database_url.rpartition("/")[2]
+    with psycopg.connect(postgres_server.url.replace("+psycopg", ""), autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'".encode())
+    opened = Database(database_url)
+
+    level = query(opened, "SHOW transaction_isolation")
+    opened.close()
+
+    assert level == [("read committed",)]

@@ -5,12 +5,17 @@ other. Decides nothing by itself: turns and rates are worked out by pipeline.dom
 """
 
 import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlmodel import Session
 
-from pipeline.domain.pace import Pace
+from pipeline.domain.pace import NotYet, Pace, Row, Turns, plan_turns
+from pipeline.domain.pace_learning import Learned, Window, learn
 from pipeline.domain.turnstile import Lane
 from pipeline.settings import Settings
 
@@ -23,19 +28,60 @@ READ = text("""
     WHERE NOT :binding OR c.id IS NULL OR p.rate IS NOT NULL OR p.blocked_until > :now
         OR CASE l.lane WHEN 'upload' THEN c.uploads_per_second ELSE c.reads_per_second END IS NOT NULL
 """)
+SEAT = text("""
+    INSERT INTO pace (scope, lane) SELECT * FROM unnest(CAST(:scopes AS text[]), CAST(:lanes AS text[]))
+    ON CONFLICT DO NOTHING
+""")
+# What is lost with a crashed server are turns of the last moment, and it takes longer than that to come back.
+HURRY = text("SET LOCAL synchronous_commit = off")
+LOCK = text("""
+    SELECT * FROM pace WHERE (scope, lane) IN (SELECT * FROM unnest(CAST(:scopes AS text[]), CAST(:lanes AS text[])))
+    ORDER BY scope <> :host, scope, lane FOR UPDATE
+""")
+TAKE = text("UPDATE pace SET next_at = :next_at WHERE scope = :scope AND lane = :lane")
+NOTE = text("""
+    UPDATE pace SET blocked_until = :blocked_until, rate = :rate, noise = :noise, refused_rate = :refused_rate,
+        refused_at = :refused_at, window_at = :window_at, answered = :answered, throttled = :throttled,
+        speed = :speed, speed_at = :speed_at
+    WHERE scope = :scope AND lane = :lane
+""")
 SPEED_SECONDS = 10.0
 """Answers older than this hardly count for the speed: long enough for chunks, short enough for a forecast."""
 
 
+Key = tuple[str, Lane]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """What happened in one scope and lane since it was last written down."""
+
+    taken: int = 0
+    """Answers of the operator that were no refusal of pace."""
+    throttled: int = 0
+    """Refusals of pace that speak of this scope's limit."""
+    blocked_until: datetime | None = None
+
+    def plus(self, other: "Noted") -> "Noted":
+        """Return both together; of two blocks the longer one."""
+        blocks = [each for each in (self.blocked_until, other.blocked_until) if each is not None]
+        return Noted(
+            taken=self.taken + other.taken,
+            throttled=self.throttled + other.throttled,
+            blocked_until=max(blocks, default=None),
+        )
+
+
 def read_paces(
-    session: Session, settings: Settings, now: datetime, *, binding_only: bool = False
-) -> dict[tuple[str, Lane], Pace]:
+    session: Session, settings: Settings, now: datetime, *, host: str | None = None, binding_only: bool = False
+) -> dict[Key, Pace]:
     """Return what is known of every company and host, both lanes of each; one statement.
 
-    With `binding_only`, companies that nothing but the settings' common limit binds may be left out.
+    The `host` named is there even before anything was ever noted of it. With `binding_only`, companies that nothing
+    but the settings' common limit binds may be left out.
     """
     rows = session.connection().execute(READ, {"now": now, "binding": binding_only})
-    paces: dict[tuple[str, Lane], Pace] = {}
+    paces = {(host, lane): common_pace(settings, host, lane, is_host=True) for lane in Lane} if host else {}
     for row in rows:
         lane = Lane(row.lane)
         fixed = row.own_limit if row.own_limit is not None else common_limit(settings, lane, is_host=not row.is_company)
@@ -50,6 +96,11 @@ def read_paces(
     return paces
 
 
+def common_pace(settings: Settings, scope: str, lane: Lane, *, is_host: bool) -> Pace:
+    """Return the pace of a scope of which the table says nothing."""
+    return Pace(scope=scope, lane=lane, limit=common_limit(settings, lane, is_host=is_host))
+
+
 def common_limit(settings: Settings, lane: Lane, *, is_host: bool) -> float | None:
     """Return the limit that the settings set for the host, or for each company that has none of its own."""
     if is_host:
@@ -62,3 +113,85 @@ def decayed(speed: float, speed_at: datetime | None, now: datetime) -> float:
     if speed_at is None:
         return 0.0
     return speed * math.exp(-max((now - speed_at).total_seconds(), 0.0) / SPEED_SECONDS)
+
+
+def seat(session: Session, keys: Iterable[Key]) -> None:
+    """Make sure that the rows are there. In a transaction of its own: it must not wait while it holds other rows."""
+    ordered = sorted(keys)
+    session.connection().execute(SEAT, _names(ordered))
+
+
+def reserve(
+    session: Session, *, host: Pace, company: Pace | None, wanted: int, clock: Callable[[], datetime]
+) -> Turns | NotYet:
+    """Take turns for one company in one lane, or say when to ask again. Rows must be there (`seat`).
+
+    The clock is read once the rows are ours: what came before us in the queue for them has taken its time.
+    """
+    connection = session.connection()
+    connection.execute(HURRY)
+    asked = [(each.scope, each.lane) for each in (host, company) if each is not None]
+    rows = {row.scope: row for row in connection.execute(LOCK, {**_names(asked), "host": host.scope})}
+    ours = _standing(rows[company.scope], company) if company is not None else Row()
+    plan = plan_turns(host=_standing(rows[host.scope], host), company=ours, wanted=wanted, now=clock())
+    if isinstance(plan, Turns):
+        for pace, next_at in ((host, plan.host_next_at), (company, plan.company_next_at)):
+            if pace is not None and next_at is not None:
+                connection.execute(TAKE, {"scope": pace.scope, "lane": pace.lane.value, "next_at": next_at})
+    return plan
+
+
+def note(session: Session, noted: Mapping[Key, Noted], *, host: str, limited: Iterable[Key], now: datetime) -> None:
+    """Count what happened, learn from it where no limit is set (`limited`), and let blocks only grow.
+
+    Rows must be there (`seat`).
+    """
+    if not noted:
+        return
+    connection = session.connection()
+    connection.execute(HURRY)
+    rows = connection.execute(LOCK, {**_names(noted), "host": host}).all()
+    is_set = frozenset(limited)
+    changes = [
+        _noted(row, noted[row.scope, Lane(row.lane)], is_set=(row.scope, Lane(row.lane)) in is_set, now=now)
+        for row in rows
+    ]
+    connection.execute(NOTE, changes)
+
+
+def _noted(row: SqlRow[Any], more: Noted, *, is_set: bool, now: datetime) -> dict[str, object]:
+    known = Learned(rate=row.rate, noise=row.noise, refused_rate=row.refused_rate, refused_at=row.refused_at)
+    window = Window(since=row.window_at, answered=row.answered, throttled=row.throttled)
+    if is_set:
+        known, window = Learned(), Window()
+    else:
+        if window.is_over(now):
+            known, window = learn(known, window, now), Window()
+        window = window.plus(answered=more.taken + more.throttled, throttled=more.throttled, now=now)
+    blocks = [each for each in (row.blocked_until, more.blocked_until) if each is not None]
+    speed_at = max(now, row.speed_at) if row.speed_at is not None else now
+    speed = decayed(row.speed, row.speed_at, now) + more.taken / SPEED_SECONDS
+    return {
+        "scope": row.scope,
+        "lane": row.lane,
+        "blocked_until": max(blocks, default=None),
+        "rate": known.rate,
+        "noise": known.noise,
+        "refused_rate": known.refused_rate,
+        "refused_at": known.refused_at,
+        "window_at": window.since,
+        "answered": window.answered,
+        "throttled": window.throttled,
+        "speed": speed,
+        "speed_at": speed_at,
+    }
+
+
+def _standing(row: SqlRow[Any], pace: Pace) -> Row:
+    # Limits are as the process last read them, at most a moment ago; turns and blocks as they are now.
+    return Row(next_at=row.next_at, blocked_until=row.blocked_until, spacing=pace.spacing)
+
+
+def _names(keys: Iterable[Key]) -> dict[str, list[str]]:
+    named = list(keys)
+    return {"scopes": [scope for scope, _ in named], "lanes": [lane.value for _, lane in named]}

@@ -277,6 +277,11 @@ class PaceRow(SQLModel, table=True):
     """What the operator's Retry-After asked of all."""
     rate: float | None = None
     """The limit found out by what the operator refused, per second; None while it refused nothing."""
+    noise: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
+    """The share of refusals that stays whatever the rate (pipeline.domain.pace_learning)."""
+    refused_rate: float | None = None
+    """What the operator let through when it last refused."""
+    refused_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     window_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     """Since when the two counters below count."""
     answered: int = Field(default=0, sa_column_kwargs={"server_default": "0"})

@@ -24,8 +24,8 @@ JITTER_SHARE = 0.5
 EXPIRY_MARGIN_SECONDS = 5.0
 """We let a token expire this much before the operator does: the request still has to get there."""
 
-REFRESH_LEASE_SECONDS = 60.0
-"""How long one process may take to fetch; then another one may."""
+REFRESH_LEASE_SECONDS = 15.0
+"""How long one process may take to fetch; then another one may, and nobody waits in vain for one that was killed."""
 
 WAIT_SECONDS = 30.0
 """How long to wait for the token another process is fetching."""

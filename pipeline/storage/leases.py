@@ -20,6 +20,7 @@ TAKE = text("""
     WHERE name = :name AND (holder IS NULL OR until < :now OR holder = :holder)
     RETURNING rung
 """)
+RENEW = text("UPDATE lease SET until = :until WHERE name = :name AND holder = :holder RETURNING name")
 LEAVE = text("""
     UPDATE lease SET holder = NULL, until = NULL,
         done_at = CASE WHEN CAST(:seen AS bigint) IS NULL THEN done_at ELSE taken_at END
@@ -43,6 +44,12 @@ def take(session: Session, name: str, *, holder: UUID, now: datetime, seconds: f
     """Become or stay the holder; return how often it was rung for by now, None when somebody else holds it."""
     parameters = {"name": name, "holder": holder, "now": now, "until": now + timedelta(seconds=seconds)}
     return session.connection().execute(TAKE, parameters).scalar_one_or_none()
+
+
+def renew(session: Session, name: str, *, holder: UUID, now: datetime, seconds: float) -> bool:
+    """Keep the lease during a long round; False when somebody else has it, because it was over meanwhile."""
+    parameters = {"name": name, "holder": holder, "until": now + timedelta(seconds=seconds)}
+    return session.connection().execute(RENEW, parameters).scalar_one_or_none() is not None
 
 
 def leave(session: Session, name: str, *, holder: UUID, seen: int | None) -> bool:

@@ -1,6 +1,7 @@
-"""What a person must hear of although nothing failed: invoices pending for long, silence, dead beats, work that waits.
+"""What a person must hear of although nothing failed: invoices pending for long, silence, dead beats.
 
-Raises and ends alarms and folds the counters; changes no invoice. Knows nothing of Celery or SQL.
+Raises and ends alarms and folds the counters; changes no invoice. Knows nothing of Celery or SQL. Work that waits is
+looked at in pipeline.services.watch_work.
 """
 
 import asyncio
@@ -16,11 +17,12 @@ from sqlmodel import Session
 from pipeline.services.alone import Alone
 from pipeline.services.arming import why_disarmed
 from pipeline.services.ports import Clock
+from pipeline.services.watch_work import AgeWatch, end_old_deaf, look_at_dispatcher, shown
 from pipeline.settings import Settings
 from pipeline.storage import alarms, companies, tallies, watching
 from pipeline.storage.alarms import Alarm
 from pipeline.storage.database import Database
-from pipeline.storage.watching import Allowed, Pending, Silent, Waiting
+from pipeline.storage.watching import Allowed, Pending, Silent
 
 LEASE_NAME = "watch"
 FOLD_PIECE = 50_000
@@ -30,8 +32,6 @@ OPTIONAL = frozenset({"backup", "partner_errors"})
 """Missed only after they were rung for once: an installation may do without them."""
 OPTIONAL_SECONDS = 900.0
 CHANNELS = (None, "EINVOICE", "EMAIL", "PRINT")
-WORK_WAITS = timedelta(minutes=10)
-"""Due for so long, work is not merely in a queue of its turn: nobody takes it."""
 
 RINGS_TURN = "rings"
 RINGS_EVERY = timedelta(seconds=15)
@@ -43,7 +43,6 @@ LONGEST_EXTRA_SECONDS = 3600.0
 PENDING_LONG = "pending_long"
 POLL_SILENT = "poll_silent"
 NOT_RUNG = "not_rung"
-WORK_WAITS_ALARM = "work_waits"
 DISARMED = "disarmed"
 """Never stored: a copy of a disarmed database, and this one once armed, must not show it."""
 
@@ -76,7 +75,7 @@ class MissedRing:
     def told(self) -> str:
         """The alarm's words."""
         return (
-            f"nobody has rung for the sweep {self.name} since {_shown(self.rung_at)}: look after beat and its workers "
+            f"nobody has rung for the sweep {self.name} since {shown(self.rung_at)}: look after beat and its workers "
             "(postiljon up, or docker compose ps)"
         )
 
@@ -154,7 +153,7 @@ def _disarmed(session: Session, settings: Settings, *, now: datetime) -> list[Al
 
 
 def look_at_rings(session: Session, settings: Settings, *, now: datetime) -> bool:
-    """Raise and end the alarms of dead beats; False when somebody has looked moments ago."""
+    """Raise and end the alarms of dead beats and of a stuck dispatcher; False when somebody has looked moments ago."""
     intervals = watched_sweeps(settings)
     awake_since = watching.take_turn(
         session,
@@ -175,6 +174,7 @@ def look_at_rings(session: Session, settings: Settings, *, now: datetime) -> boo
             log.error("nobody rings", extra={"event": NOT_RUNG, "sweep": each.name})
     for name in alarms.end_alarms(session, NOT_RUNG, still=[each.name for each in missed], now=now):
         log.info("rung again", extra={"event": "rung_again", "sweep": name})
+    look_at_dispatcher(session, settings, now=now, awake_since=awake_since)
     return True
 
 
@@ -195,6 +195,7 @@ class Watch:
         self._clock = clock
         self._routing = routing
         self._pending_piece = pending_piece
+        self._ages = AgeWatch()
 
     async def run(self, holder: UUID) -> int:
         """Fold the counters, raise and end alarms; return how many full pieces needed another round.
@@ -211,7 +212,8 @@ class Watch:
         with self._database.transaction() as session:
             look_at_rings(session, self._settings, now=now)
             self._tell_silence(session, now=now)
-            self._tell_waiting(session, now=now)
+            self._ages.look(session, self._settings, now=now)
+            end_old_deaf(session, now=now)
             for invoice_id in watching.end_pending(session, now=now):
                 log.info("pending no longer", extra={"event": "pending_ended", "invoice": str(invoice_id)})
             for invoice_id in watching.end_lost(session, now=now):
@@ -229,13 +231,6 @@ class Watch:
                 log.error("nothing is learned", extra={"event": POLL_SILENT, "company": str(each.id)})
         for subject in alarms.end_alarms(session, POLL_SILENT, still={str(each.id) for each in silent}, now=now):
             log.info("learning again", extra={"event": "poll_heard", "company": subject})
-
-    def _tell_waiting(self, session: Session, *, now: datetime) -> None:
-        waiting = watching.find_waiting(session, before=now - WORK_WAITS)
-        if not waiting:
-            alarms.end_alarm(session, WORK_WAITS_ALARM, "dispatch", now=now)
-        elif alarms.raise_alarm(session, WORK_WAITS_ALARM, "dispatch", told=_waiting_told(waiting), now=now):
-            log.error("due work waits", extra={"event": WORK_WAITS_ALARM, "companies": len(waiting)})
 
     def _tell_pending(self, *, now: datetime) -> int:
         routing = self._routing()
@@ -267,29 +262,17 @@ class Watch:
 
 
 def _pending_told(pending: Pending, company: str) -> str:
-    seen = _shown(pending.seen_at) if pending.seen_at else "never"
+    seen = shown(pending.seen_at) if pending.seen_at else "never"
     channel = f" by {pending.channel}" if pending.channel else ""
     return (
-        f"invoice {pending.number or pending.id} of {company} is pending{channel} since {_shown(pending.since)}, "
+        f"invoice {pending.number or pending.id} of {company} is pending{channel} since {shown(pending.since)}, "
         f"longer than set; last seen at the operator: {seen}. What to do: ask the operator where it is"
     )
 
 
 def _silence_told(silent: Silent) -> str:
-    looked = _shown(silent.looked_at) if silent.looked_at else "never"
+    looked = shown(silent.looked_at) if silent.looked_at else "never"
     return (
-        f"nothing could be learned about the invoices of {silent.name} since {_shown(silent.since)}; last successful "
+        f"nothing could be learned about the invoices of {silent.name} since {shown(silent.since)}; last successful "
         f"look: {looked}. What to do: see the operator and the company's keys (postiljon doctor)"
     )
-
-
-def _waiting_told(waiting: list[Waiting]) -> str:
-    others = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-    return (
-        f"work of {waiting[0].name}{others} is due since {_shown(waiting[0].due_at)}. What to do: start more sending "
-        "processes, or look at their logs"
-    )
-
-
-def _shown(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -61,11 +61,16 @@ SILENT = text("""
     SELECT id, name, look_failing_since, looked_at FROM company WHERE look_failing_since <= :before
         AND EXISTS (SELECT 1 FROM invoice WHERE company_id = company.id AND look_at IS NOT NULL)
 """)
+ROUNDS = text("SELECT rung_at, done_at FROM lease WHERE name = :name AND rung_at IS NOT NULL")
+# What was handed out and never taken is due anew after each lease; a queued invoice waits since it became one.
 OLDEST_DUE = text("""
-    SELECT c.id, c.name, d.due_at FROM company AS c CROSS JOIN LATERAL (
+    SELECT c.id, c.name, least(d.due_at, s.since) AS due_at FROM company AS c
+    LEFT JOIN LATERAL (
         SELECT due_at FROM invoice WHERE company_id = c.id AND state IN ('queued', 'waiting', 'in_doubt')
-        ORDER BY due_at LIMIT 1) AS d
-    WHERE c.hold_reason IS NULL AND d.due_at <= :before ORDER BY d.due_at
+        ORDER BY due_at LIMIT 1) AS d ON true
+    LEFT JOIN (SELECT company_id, min(changed_at) AS since FROM invoice
+        WHERE lease_until IS NOT NULL AND state = 'queued' GROUP BY company_id) AS s ON s.company_id = c.id
+    WHERE c.hold_reason IS NULL AND least(d.due_at, s.since) <= :before ORDER BY 3
 """)
 
 
@@ -102,12 +107,26 @@ class Silent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """When a sweep was last rung for, and when its last completed round began."""
+
+    rung_at: datetime
+    done_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Waiting:
     """A company with due work, and since when the oldest of it is due."""
 
     id: UUID
     name: str
     due_at: datetime
+
+
+def read_rounds(session: Session, name: str) -> Rounds | None:
+    """Return how a sweep is rung for and gets on; None when nobody ever rang for it."""
+    row = session.connection().execute(ROUNDS, {"name": name}).one_or_none()
+    return Rounds(rung_at=row.rung_at, done_at=row.done_at) if row is not None else None
 
 
 def read_rings(session: Session, names: Collection[str]) -> dict[str, datetime]:

@@ -222,31 +222,6 @@ def test_the_alarm_of_a_lost_invoice_ends_when_nobody_will_see_it_any_more(line,
     assert bool(on(line, "accepted_unknown")) == is_on
 
 
-def test_work_that_nobody_takes_raises_an_alarm(line):
-    line.submit(3)
-    line.clock.pass_seconds(599)
-    watch(line)
-    assert on(line, "work_waits") == []
-    line.clock.pass_seconds(1)
-
-    watch(line)
-
-    assert "Acme is due since 2026-11-01 02:00:00 UTC" in on(line, "work_waits")[0].told
-    line.work()
-    watch(line)
-    assert on(line, "work_waits") == []
-
-
-def test_work_of_a_held_company_does_not_wait_for_anybody(line):
-    line.submit()
-    line.change("UPDATE company SET hold_reason = 'x'")
-    line.clock.pass_seconds(HOUR)
-
-    watch(line)
-
-    assert on(line, "work_waits") == []
-
-
 def ring(line, *names):
     with line.database.transaction() as session:
         for name in names:

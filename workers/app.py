@@ -71,7 +71,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "beat_max_loop_interval": 1.0,
         "timezone": "UTC",
         "enable_utc": True,
-        "imports": ["workers.tasks", "workers.lifecycle", "workers.logbook"],
+        "imports": ["workers.tasks", "workers.lifecycle", "workers.logbook", "workers.watchdog"],
     }
 
 

@@ -137,6 +137,7 @@ class Settings(BaseSettings):
             budget_seconds=self.retry_budget_seconds,
             absence_settle_seconds=self.absence_settle_seconds,
             first_look_seconds=self.look_waits_seconds[0],
+            poison_deaths=self.poison_deaths,
         )
 
     def require_database_url(self) -> str:

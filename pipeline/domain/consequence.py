@@ -32,12 +32,17 @@ class Consequence:
     """None when the retry budget begins anew with the next upload or probe, if there is one."""
     look_at: datetime | None = None
     """When to ask the operator what became of it."""
+    never_begun: bool = False
+    """Nothing was tried: all that the claim counted is taken back, and the attempt is forgotten."""
 
 
 def conclude(
     outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule, chance: float
 ) -> Consequence:
     """Say where an attempt leaves its invoice; `chance` is drawn from [0, 1) and spreads the waits."""
+    if outcome.held_back_seconds is not None:
+        wanted_at = now + timedelta(seconds=outcome.held_back_seconds)
+        return _hold_back(outcome, standing, due_at=with_jitter(wanted_at, now=now, chance=chance), now=now)
     decision = decide(outcome, standing, now=now, schedule=schedule)
     match decision:
         case Finish(state=state):
@@ -64,10 +69,23 @@ def _wait(
         target=State.IN_DOUBT if isinstance(decision, Probe) else State.WAITING,
         reason=decision.reason,
         due_at=due_at,
-        tries=standing.tries + 1,
+        # What we cut short ourselves says nothing of the operator, so the next wait is no longer for it.
+        tries=standing.tries if outcome.cut_short else standing.tries + 1,
         refusal=_refusal(outcome, standing),
         # Jitter is given back too: over a weekend it adds up to hours.
         give_up_at=standing.give_up_at + (due_at - now if decision.free else timedelta()),
+    )
+
+
+def _hold_back(outcome: Outcome, standing: Standing, *, due_at: datetime, now: datetime) -> Consequence:
+    return Consequence(
+        target=State.IN_DOUBT if standing.probing else State.WAITING,
+        reason=explain(outcome, "held back, not begun"),
+        due_at=due_at,
+        tries=standing.tries,
+        refusal=standing.refusal,
+        give_up_at=standing.give_up_at + (due_at - (standing.begun_at or now)),
+        never_begun=True,
     )
 
 

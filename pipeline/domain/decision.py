@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from pipeline.domain.comparison import Marks, compare
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.retry import RetrySchedule
 from pipeline.domain.state import State
@@ -68,6 +69,14 @@ class Standing:
     number: str | None = None
     total: Decimal | None = None
     """Gross. As read from the document, to recognise it at the operator."""
+    seller: str | None = None
+    buyer: str | None = None
+    begun_at: datetime | None = None
+    """When this attempt was claimed."""
+    unfinished: int = 0
+    """How often its processing ended its worker so far; this attempt not included."""
+    document: str = ""
+    """Format and size, for a person who is to look at it."""
 
 
 def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
@@ -81,26 +90,49 @@ def decide(outcome: Outcome, standing: Standing, *, now: datetime, schedule: Ret
             return Hold(reason=explain(outcome, "the operator does not let this company in"), company=True)
         case OutcomeKind.REFUSED if not standing.probing:
             return Probe(at=now, reason=explain(outcome, "the operator refused it; asking whether it exists anyway"))
-        case OutcomeKind.ABSENT if standing.refusal is not None:
-            return _settle_refusal(standing.refusal, standing, now=now, schedule=schedule)
+        case OutcomeKind.ABSENT:
+            return _absent(outcome, standing, now=now, schedule=schedule)
         case _:
             return _try_later(outcome, standing, now=now, schedule=schedule)
 
 
 def _found(outcome: Outcome, standing: Standing) -> Decision:
-    if standing.uploads > 1 or standing.refusal is None:
-        return Finish(state=State.ACCEPTED, reason="the operator already holds it: an earlier upload had arrived")
-    # Our one upload was refused, so what the operator holds under the UUID came from elsewhere: an earlier
-    # installation, a restored database, another sender. Only if it is this very invoice is it ours to adopt.
-    pairs = (
-        ("number", standing.number, outcome.operator_number),
-        ("total", standing.total, outcome.operator_total),
+    ours_arrived = Finish(state=State.ACCEPTED, reason="the operator already holds it: an earlier upload had arrived")
+    if standing.uploads > 1 or (standing.uploads == 1 and standing.refusal is None):
+        return ours_arrived
+    # Nothing of ours can have arrived, or our one upload was refused: what the operator holds under the UUID came from
+    # elsewhere: an earlier installation, a restored database, another sender. Only this very invoice is ours to adopt.
+    comparison = compare(
+        ours=Marks(number=standing.number, total=standing.total, seller=standing.seller, buyer=standing.buyer),
+        theirs=Marks(
+            number=outcome.operator_number,
+            total=outcome.operator_total,
+            seller=outcome.operator_seller,
+            buyer=outcome.operator_buyer,
+        ),
     )
-    known = [(name, ours, theirs) for name, ours, theirs in pairs if ours is not None and theirs is not None]
-    if known and all(ours == theirs for _, ours, theirs in known):
-        return Finish(state=State.ACCEPTED, reason="the operator held this invoice before our first upload; adopted")
-    sides = "; ".join(f"{name}: ours {ours}, theirs {theirs}" for name, ours, theirs in pairs)
-    return Hold(reason=f"the operator holds another invoice under this UUID ({sides}); nothing was sent", company=False)
+    if comparison.is_other or (standing.refusal is not None and not comparison.is_same):
+        reason = f"the operator holds another invoice under this UUID ({comparison.sides}); nothing was sent"
+        return Hold(reason=reason, company=False)
+    if not comparison.is_same:
+        return ours_arrived
+    return Finish(state=State.ACCEPTED, reason="the operator held this invoice before our first upload; adopted")
+
+
+def _absent(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
+    if standing.refusal is not None:
+        return _settle_refusal(standing.refusal, standing, now=now, schedule=schedule)
+    if standing.unfinished >= schedule.poison_deaths:
+        return _set_aside(standing)
+    return _try_later(outcome, standing, now=now, schedule=schedule)
+
+
+def _set_aside(standing: Standing) -> Hold:
+    reason = (
+        f"its processing ended the worker {standing.unfinished} times and the operator does not hold it; set aside so "
+        f"that the rest goes on; look at the document ({standing.document}), then `postiljon release` or cancel it"
+    )
+    return Hold(reason=reason, company=False)
 
 
 def _settle_refusal(refusal: str, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
@@ -116,6 +148,8 @@ def _try_later(outcome: Outcome, standing: Standing, *, now: datetime, schedule:
     free = outcome.kind in (OutcomeKind.THROTTLED, OutcomeKind.UNAVAILABLE)
     if not free and now >= standing.give_up_at:
         return Hold(reason=explain(outcome, "the retry budget is used up and it is still unsettled"), company=False)
+    if outcome.cut_short:
+        return Probe(at=now, reason=explain(outcome, "asking whether it arrived"), free=True)
     # Somebody who is closed is never asked again at once; an unclear answer may be asked about at once.
     tries = standing.tries + 1 if free else standing.tries
     at = schedule.next_at(now=now, tries=tries, retry_after_seconds=outcome.retry_after_seconds)

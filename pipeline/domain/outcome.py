@@ -7,6 +7,7 @@ from enum import StrEnum
 from pipeline.domain.document_values import clean_text
 
 TEXT_LIMIT = 500
+_PARTIES = ("operator_seller", "operator_buyer")
 
 
 class OutcomeKind(StrEnum):
@@ -57,10 +58,21 @@ class Outcome:
     operator_number: str | None = None
     operator_total: Decimal | None = None
     """Gross. What a read showed of the invoice it found, to tell ours from somebody else's under the same UUID."""
+    operator_seller: str | None = None
+    operator_buyer: str | None = None
+    """The parties' names, likewise."""
+    cut_short: bool = False
+    """Set where we ourselves ended the exchange before its answer (a worker that ends): asked about at once."""
+
+    @property
+    def left_nothing(self) -> bool:
+        """Whether it is proven that nothing of an upload left us, so that nothing of it can have arrived."""
+        never_sent = self.kind is OutcomeKind.UNAVAILABLE and self.http_status is None
+        return never_sent or self.held_back_seconds is not None
 
     def __post_init__(self) -> None:
         """Keep out what a database or a terminal chokes on, wherever the operator's words came from."""
-        for name in ("error_code", "message", "operator_status", "operator_number"):
+        for name in ("error_code", "message", "operator_status", "operator_number", *_PARTIES):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, clean_text(value, limit=TEXT_LIMIT) or None)

@@ -22,6 +22,8 @@ class RetrySchedule:
     operator's list is unknown (contract section 3); the same UUID and bytes are never sent on the strength of it."""
     first_look_seconds: float = 2.0
     """How long after its acceptance the operator is first asked what became of an invoice."""
+    poison_deaths: int = 5
+    """After so many deaths of its worker an invoice is not sent again by itself."""
 
     def __post_init__(self) -> None:
         if not self.waits_seconds or any(wait < 0 for wait in self.waits_seconds):

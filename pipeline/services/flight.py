@@ -82,4 +82,8 @@ class Flight:
         await asyncio.to_thread(self._record, results, tuple(self._in_the_air - landed))
         self._unrecorded = []
         self._in_the_air -= landed
-        self._counts.update(outcome.kind.value for _, outcome in results)
+        self._counts.update(_counted_as(outcome) for _, outcome in results)
+
+
+def _counted_as(outcome: Outcome) -> str:
+    return outcome.kind.value if outcome.held_back_seconds is None else "held_back"

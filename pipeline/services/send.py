@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -60,7 +61,8 @@ class Sender:
 
     async def probe(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
         """Ask the operator about what is in doubt of a chunk; otherwise like `send`."""
-        credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_probes, company_id, ids, epoch)
+        claim = partial(claims.claim_probes, poison_deaths=self._settings.poison_deaths)
+        credentials, claimed = await asyncio.to_thread(self._claim, claim, company_id, ids, epoch)
         parts = (claimed[start : start + IDS_PER_CALL] for start in range(0, len(claimed), IDS_PER_CALL))
         work: list[Work] = [(self._ask(credentials, part), [each.id for each in part]) for part in parts]
         return await self._fly(work, epoch=epoch, company_id=company_id)

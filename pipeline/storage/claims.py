@@ -16,46 +16,8 @@ from pipeline.domain.consequence import Consequence
 from pipeline.domain.decision import Standing
 from pipeline.domain.outcome import Outcome
 from pipeline.domain.state import State
+from pipeline.storage.claim_statements import CLAIM_PROBES, CLAIM_UPLOADS, LOCK_DOUBTS, SET_ASIDE
 
-CLAIM_UPLOADS = text("""
-    WITH locked AS (
-        SELECT id, state FROM invoice
-        WHERE id = ANY(:ids) AND epoch = :epoch AND state IN ('queued', 'waiting') AND lease_until > :now
-        ORDER BY id FOR UPDATE
-    ), claimed AS (
-        UPDATE invoice SET state = 'sending', lease_until = :until, due_at = NULL, uploads = uploads + 1,
-            last_upload_at = :now, give_up_at = coalesce(give_up_at, :give_up_at), reason = NULL, changed_at = :now
-        FROM locked WHERE invoice.id = locked.id RETURNING invoice.*, locked.state AS source
-    ), noted AS (
-        INSERT INTO event (invoice_id, at, kind, source, target, cause)
-        SELECT id, :now, 'upload_begun', source, 'sending', 'upload ' || uploads || ' begins' FROM claimed
-    ), begun AS (
-        INSERT INTO attempt (invoice_id, number, kind, epoch, started_at)
-        SELECT id, (SELECT count(*) + 1 FROM attempt WHERE invoice_id = claimed.id), 'upload', :epoch, :now
-        FROM claimed RETURNING id AS attempt_id, invoice_id
-    )
-    SELECT claimed.*, begun.attempt_id, document.content, document.kind AS document_kind FROM claimed
-    JOIN begun ON begun.invoice_id = claimed.id JOIN document ON document.sha256 = claimed.document_sha256
-""")
-LOCK_DOUBTS = text("SELECT 1 FROM invoice WHERE id = ANY(:ids) AND state = 'in_doubt' ORDER BY id FOR UPDATE")
-CLAIM_PROBES = text("""
-    WITH claimed AS (
-        UPDATE invoice SET lease_until = :until, due_at = :until,
-            give_up_at = coalesce(give_up_at, :give_up_at), changed_at = :now
-        WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now
-            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch)
-        RETURNING invoice.*
-    ), noted AS (
-        INSERT INTO event (invoice_id, at, kind, source, target, cause)
-        SELECT id, :now, 'probe_begun', 'in_doubt', 'in_doubt', 'asking the operator whether it holds the UUID'
-        FROM claimed
-    ), begun AS (
-        INSERT INTO attempt (invoice_id, number, kind, epoch, started_at)
-        SELECT id, (SELECT count(*) + 1 FROM attempt WHERE invoice_id = claimed.id), 'probe', :epoch, :now
-        FROM claimed RETURNING id AS attempt_id, invoice_id
-    )
-    SELECT claimed.*, begun.attempt_id FROM claimed JOIN begun ON begun.invoice_id = claimed.id
-""")
 HEARTBEAT = text("""
     UPDATE invoice SET lease_until = :until,
         due_at = CASE WHEN state = 'in_doubt' THEN CAST(:until AS timestamptz) ELSE due_at END
@@ -66,7 +28,10 @@ RECORD = text("""
         tries = :tries, refusal = :refusal, give_up_at = :give_up_at,
         operator_status = coalesce(:status, operator_status),
         accepted_at = CASE WHEN :target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
-        last_upload_at = CASE WHEN :source = 'sending' THEN :now ELSE last_upload_at END,
+        last_upload_at = CASE WHEN :source <> 'sending' THEN last_upload_at
+            WHEN :left_nothing THEN CAST(:earlier_upload_at AS timestamptz) ELSE :now END,
+        uploads = uploads - CASE WHEN :source = 'sending' AND :left_nothing THEN 1 ELSE 0 END,
+        unfinished = CASE WHEN :source = 'sending' AND NOT :never_begun THEN 0 ELSE greatest(unfinished - 1, 0) END,
         look_at = :look_at, changed_at = :now,
         route_at = CASE WHEN :target = 'refused' THEN CAST(:now AS timestamptz) ELSE route_at END
     WHERE id = :id AND epoch = :epoch AND state = :source AND lease_until IS NOT NULL
@@ -79,6 +44,15 @@ FINISH_ATTEMPT = text("""
 NOTE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     VALUES (:id, :now, :kind, :source, :target, :cause)
+""")
+# What was never begun leaves no attempt, and one event however often it is held back for the same cause.
+FORGET_ATTEMPTS = text("DELETE FROM attempt WHERE id = ANY(:attempts)")
+FORGET_EVENTS = text("DELETE FROM event WHERE id = ANY(:events)")
+NOTE_ONCE = text("""
+    INSERT INTO event (invoice_id, at, kind, source, target, cause)
+    SELECT :id, :now, :kind, :source, :target, :cause WHERE NOT EXISTS (
+        SELECT 1 FROM (SELECT kind, cause FROM event WHERE invoice_id = :id ORDER BY id DESC LIMIT 1) AS newest
+        WHERE newest.kind = :kind AND newest.cause = :cause)
 """)
 SWEEP = text("""
     WITH expired AS (
@@ -101,7 +75,13 @@ class Claimed:
 
     id: UUID
     attempt_id: int
+    event_id: int
+    """The event that tells of its beginning."""
+    came_from: State
+    """Where it was before the claim."""
     source: State
+    earlier_upload_at: datetime | None
+    """When the upload before this one was begun or answered."""
     standing: Standing
     number: str | None
 
@@ -134,10 +114,9 @@ def claim_uploads(
     return [
         ClaimedUpload(
             id=row.id,
-            attempt_id=row.attempt_id,
+            **_claim_of(row),
             source=State.SENDING,
-            standing=_standing(row, probing=False),
-            number=row.number,
+            standing=_standing(row, probing=False, now=now),
             content=bytes(row.content),
             is_zip=row.document_kind == "ZIP",
             filename=row.filename,
@@ -148,20 +127,31 @@ def claim_uploads(
 
 
 def claim_probes(
-    session: Session, ids: Sequence[UUID], *, epoch: int, now: datetime, lease: timedelta, give_up_at: datetime
+    session: Session,
+    ids: Sequence[UUID],
+    *,
+    epoch: int,
+    now: datetime,
+    lease: timedelta,
+    give_up_at: datetime,
+    poison_deaths: int | None = None,
 ) -> list[Claimed]:
-    """Take what is still in doubt under the epoch, with an attempt row each; a message seen twice takes nothing."""
+    """Take what is still in doubt under the epoch, with an attempt row each; a message seen twice takes nothing.
+
+    With `poison_deaths`, what so many probes in a row did not live to ask about is held for a person instead.
+    """
     parameters = {"ids": list(ids), "epoch": epoch, "now": now, "until": now + lease, "give_up_at": give_up_at}
     # Locked by a statement of its own: only the next one sees the attempts of a claimer that we had to wait for.
     session.connection().execute(LOCK_DOUBTS, {"ids": list(ids)})
+    if poison_deaths is not None:
+        session.connection().execute(SET_ASIDE, {"ids": list(ids), "epoch": epoch, "now": now, "deaths": poison_deaths})
     rows = session.connection().execute(CLAIM_PROBES, parameters)
     return [
         Claimed(
             id=row.id,
-            attempt_id=row.attempt_id,
+            **_claim_of(row),
             source=State.IN_DOUBT,
-            standing=_standing(row, probing=True),
-            number=row.number,
+            standing=_standing(row, probing=True, now=now),
         )
         for row in rows
     ]
@@ -183,10 +173,15 @@ def record(session: Session, moves: Sequence[Move], *, epoch: int, now: datetime
         row = connection.execute(RECORD, _record_parameters(move, epoch=epoch, now=now)).one_or_none()
         if row is not None:
             moved.append(move)
-    if moves:
-        connection.execute(FINISH_ATTEMPT, [_attempt_parameters(move, now=now) for move in moves])
-    if moved:
-        connection.execute(NOTE, [_event_parameters(move, now=now) for move in moved])
+    begun = [move for move in moved if not move.consequence.never_begun]
+    never_begun = [move for move in moved if move.consequence.never_begun]
+    told = [move for move in moves if move not in never_begun]
+    if told:
+        connection.execute(FINISH_ATTEMPT, [_attempt_parameters(move, now=now) for move in told])
+    if begun:
+        connection.execute(NOTE, [_event_parameters(move, now=now) for move in begun])
+    if never_begun:
+        _forget(session, never_begun, now=now)
     return {move.claimed.id for move in moved}
 
 
@@ -195,7 +190,26 @@ def sweep(session: Session, *, now: datetime) -> list[UUID]:
     return [row.invoice_id for row in session.connection().execute(SWEEP, {"now": now, "cause": SWEEP_CAUSE})]
 
 
-def _standing(row: Any, *, probing: bool) -> Standing:
+def _forget(session: Session, moves: Sequence[Move], *, now: datetime) -> None:
+    connection = session.connection()
+    connection.execute(FORGET_ATTEMPTS, {"attempts": [move.claimed.attempt_id for move in moves]})
+    connection.execute(FORGET_EVENTS, {"events": [move.claimed.event_id for move in moves]})
+    changes = {"kind": "held_back"}
+    notes = [_event_parameters(move, now=now) | changes | {"source": move.claimed.came_from.value} for move in moves]
+    connection.execute(NOTE_ONCE, notes)
+
+
+def _claim_of(row: Any) -> dict[str, Any]:
+    return {
+        "attempt_id": row.attempt_id,
+        "event_id": row.event_id,
+        "came_from": State(row.source),
+        "earlier_upload_at": row.earlier_upload_at,
+        "number": row.number,
+    }
+
+
+def _standing(row: Any, *, probing: bool, now: datetime) -> Standing:
     return Standing(
         uploads=row.uploads,
         tries=row.tries,
@@ -205,6 +219,11 @@ def _standing(row: Any, *, probing: bool) -> Standing:
         refusal=row.refusal,
         number=row.number,
         total=row.total,
+        seller=row.seller_name,
+        buyer=row.buyer_name,
+        begun_at=now,
+        unfinished=row.unfinished - 1,
+        document=f"{row.format}, {row.size:,} bytes",
     )
 
 
@@ -223,6 +242,9 @@ def _record_parameters(move: Move, *, epoch: int, now: datetime) -> dict[str, An
         "give_up_at": consequence.give_up_at,
         "status": move.outcome.operator_status,
         "look_at": consequence.look_at,
+        "left_nothing": move.outcome.left_nothing,
+        "never_begun": consequence.never_begun,
+        "earlier_upload_at": move.claimed.earlier_upload_at,
         "now": now,
     }
 

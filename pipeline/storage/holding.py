@@ -13,7 +13,8 @@ PIECE = 5000
 
 GO_ON = """
     UPDATE invoice SET state = CASE WHEN held.uploads = 0 THEN 'queued' ELSE 'in_doubt' END, reason = NULL,
-        held_for = NULL, due_at = :now, give_up_at = NULL, tries = 0, changed_at = :now, epoch = nextval('epoch')
+        held_for = NULL, due_at = :now, give_up_at = NULL, tries = 0, changed_at = :now, epoch = nextval('epoch'),
+        unfinished = CASE WHEN invoice.held_for = 'person' THEN 0 ELSE unfinished END
     FROM held WHERE invoice.id = held.id RETURNING invoice.id, invoice.state
 """
 RELEASE = text(f"""

@@ -43,9 +43,9 @@ def test_an_accepted_invoice_is_uploaded_once_as_it_is(line):
         (REFUSED, "in_doubt", 0, False),
         (Outcome(kind=K.THROTTLED), "waiting", 2, True),
         (Outcome(kind=K.THROTTLED, retry_after_seconds=90.0), "waiting", 90, True),
-        (Outcome(kind=K.UNAVAILABLE), "waiting", 2, True),
+        (Outcome(kind=K.UNAVAILABLE, http_status=503), "in_doubt", 2, True),
     ],
-    ids=["in doubt", "refused", "throttled", "throttled with retry-after", "unavailable"],
+    ids=["in doubt", "refused", "throttled", "throttled with retry-after", "closed"],
 )
 def test_each_unfinished_answer_of_an_upload_waits(line, outcome, state, wait, free):
     (uuid,) = line.submit()

@@ -122,31 +122,78 @@ def test_an_outcome_is_explained_in_one_line(outcome, line):
     assert explain(outcome, "ours") == line
 
 
-OURS = {"refusal": "exists", "number": "1001", "total": Decimal("12.50")}
+OURS = {
+    "refusal": "exists",
+    "number": "1001",
+    "total": Decimal("12.50"),
+    "seller": "Acme Oy",
+    "buyer": "Buyer Ab",
+}
 
 
 @pytest.mark.parametrize(
-    ("ours", "number", "total", "expected"),
+    ("ours", "theirs", "expected"),
     [
-        (OURS, "1001", Decimal("12.5"), Finish),
-        (OURS, "1001", None, Finish),
-        (OURS, None, None, Hold),
-        (OURS, "1002", Decimal("12.50"), Hold),
-        (OURS, "1001", Decimal("99.00"), Hold),
-        ({"refusal": "exists"}, "1001", Decimal("12.50"), Hold),
+        (OURS, {"number": "1001", "total": Decimal("12.5")}, Finish),
+        (OURS, {"number": "1001"}, Finish),
+        (OURS, {"number": "1001", "seller": "ACME  oy", "buyer": " "}, Finish),
+        (OURS, {}, Hold),
+        (OURS, {"seller": "Acme Oy", "buyer": "Buyer Ab"}, Hold),
+        (OURS, {"number": "1002", "total": Decimal("12.50")}, Hold),
+        (OURS, {"number": "1001", "total": Decimal("99.00")}, Hold),
+        (OURS, {"number": "1001", "total": Decimal("12.50"), "seller": "Other Oy"}, Hold),
+        (OURS, {"number": "1001", "total": Decimal("12.50"), "buyer": "Other Ab"}, Hold),
+        ({"refusal": "exists"}, {"number": "1001", "total": Decimal("12.50")}, Hold),
+        ({"uploads": 0, "number": "1001"}, {"number": "1002"}, Hold),
+        ({"uploads": 0, "number": "1001"}, {"number": "1001"}, Finish),
+        ({"uploads": 0}, {"number": "1001"}, Finish),
     ],
-    ids=["the same", "number only", "nothing to compare", "other number", "other total", "ours unknown"],
+    ids=[
+        *("the same", "number only", "names in another manner", "nothing to compare", "parties only"),
+        *("other number", "other total", "other seller", "other buyer", "ours unknown"),
+        *("a copy's other", "a copy's same", "a copy's unreadable"),
+    ],
 )
-def test_a_uuid_met_from_outside_is_compared(ours, number, total, expected):
+def test_a_uuid_met_from_outside_is_compared(ours, theirs, expected):
     """An invoice that was there before our first upload is adopted only if it is the same; else a person sees both."""
-    found = Outcome(kind=K.ALREADY_THERE, operator_number=number, operator_total=total)
+    found = Outcome(kind=K.ALREADY_THERE, **{f"operator_{name}": value for name, value in theirs.items()})
 
     decision = decide(found, replace(PROBE, **ours), now=NOW, schedule=SCHEDULE)
 
     assert isinstance(decision, expected)
     if isinstance(decision, Hold):
         assert not decision.company
-        assert str(number) in decision.reason
+        for value in (*theirs.values(), ours.get("number"), ours.get("seller")):
+            assert " ".join(str(value or "").split()) in decision.reason
+
+
+@pytest.mark.parametrize(("deaths", "expected"), [(4, RetryAt), (5, Hold)])
+def test_what_ended_its_worker_too_often_is_set_aside(deaths, expected):
+    """An invoice that killed its worker n times and is not at the operator is held, and its document is named."""
+    standing = replace(PROBE, unfinished=deaths, document="UBL, 1,234 bytes")
+
+    decision = decide(Outcome(kind=K.ABSENT), standing, now=NOW, schedule=SCHEDULE)
+
+    assert isinstance(decision, expected)
+    if isinstance(decision, Hold):
+        assert "5 times" in decision.reason
+        assert "UBL, 1,234 bytes" in decision.reason
+        assert not decision.company
+
+
+def test_what_killed_its_worker_and_arrived_is_accepted():
+    decision = decide(Outcome(kind=K.ALREADY_THERE), replace(PROBE, unfinished=9), now=NOW, schedule=SCHEDULE)
+
+    assert decision == Finish(state=State.ACCEPTED, reason=decision.reason)
+
+
+def test_what_we_cut_short_is_asked_about_at_once():
+    """An exchange that our own end cut short costs no wait, however many tries came before it."""
+    cut = Outcome(kind=K.IN_DOUBT, cut_short=True)
+
+    decision = decide(cut, replace(UPLOAD, tries=2), now=NOW, schedule=SCHEDULE)
+
+    assert decision == Probe(at=NOW, reason=decision.reason, free=True)
 
 
 def test_a_503_may_have_lied():

@@ -131,6 +131,7 @@ class InvoiceRow(SQLModel, table=True):
             "invoice_deadline",
             "company_id",
             "deadline",
+            "due_at",
             postgresql_where=text(f"deadline IS NOT NULL AND {DUE_SQL}"),
         ),
         Index("invoice_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),

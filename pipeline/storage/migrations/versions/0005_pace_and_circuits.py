@@ -30,7 +30,7 @@ def upgrade() -> None:
     op.create_index(
         "invoice_deadline",
         "invoice",
-        ["company_id", "deadline"],
+        ["company_id", "deadline", "due_at"],
         postgresql_where=sa.text(f"deadline IS NOT NULL AND {DUE}"),
     )
     op.add_column("lease", _instant("taken_at"))

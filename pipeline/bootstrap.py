@@ -107,7 +107,13 @@ class Machine:
     @property
     def partner_errors(self) -> PartnerErrors:
         """The service that reads the partner's list of failures."""
-        return PartnerErrors(database=self.database, vault=self.vault, operator=self.operator, clock=self.clock)
+        return PartnerErrors(
+            database=self.database,
+            vault=self.vault,
+            operator=self.operator,
+            settings=self.settings,
+            clock=self.clock,
+        )
 
     @property
     def router(self) -> Router:

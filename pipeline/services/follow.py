@@ -20,6 +20,7 @@ from pipeline.services.follow_backup import BackupPass
 from pipeline.services.follow_judging import is_lost, judge
 from pipeline.services.hold import hold_stopped
 from pipeline.services.ports import IDS_PER_CALL, Clock, Operator, Sighting
+from pipeline.services.standing import Standing, read_standing, scopes_of
 from pipeline.services.together import finish_all
 from pipeline.settings import Settings
 from pipeline.storage import companies, following
@@ -97,8 +98,11 @@ class Follower:
         now = self._clock()
         soon, until = now + timedelta(seconds=FILL_SECONDS), now + timedelta(seconds=LOOK_LEASE_SECONDS)
         with self._database.transaction() as session:
+            standing = read_standing(session, self._settings, now=now)
+            if standing.calls == 0:
+                return []
             due = following.count_due(session, now=now, at_most=CALLS_PER_ROUND * IDS_PER_CALL)
-            wanted = share_calls([(company_id, n) for company_id, n in due if company_id not in self._silent])
+            wanted = share_calls([each for each in due if each[0] not in self._silent], standing=standing)
             amounts = [(company_id, calls * IDS_PER_CALL) for company_id, calls in wanted]
             looks = following.take_looks(session, amounts, now=now, soon=soon, until=until)
         owned = [list(own) for _, own in groupby(looks, key=lambda look: look.company_id)]
@@ -109,23 +113,25 @@ class Follower:
         ]
 
     async def _follow(self, company_id: UUID, calls: Sequence[Call], room: asyncio.Semaphore) -> Counter[str]:
-        answered = False
+        answered, restrained = False, False
 
         async def ask(call: Call) -> Counter[str]:
-            nonlocal answered
+            nonlocal answered, restrained
             async with room:
                 answer, vouched = await self._ask(credentials, call)
             if vouched:
                 answered = True
             else:
-                self._silent.setdefault(company_id, answer if isinstance(answer, Outcome) else NO_ACCESS)
+                silence = self._silent.setdefault(company_id, answer if isinstance(answer, Outcome) else NO_ACCESS)
+                restrained = silence.held_back_seconds is not None
             return await asyncio.to_thread(self._record, call, answer, vouched=vouched)
 
         try:
             credentials = await asyncio.to_thread(self._credentials, company_id)
             return sum(await finish_all([ask(call) for call in calls], at_once=CALLS_AT_ONCE), Counter())
         finally:
-            await asyncio.to_thread(self._note_company, company_id, answered=answered)
+            if answered or not restrained:
+                await asyncio.to_thread(self._note_company, company_id, answered=answered)
 
     async def _ask(self, credentials: CompanyCredentials, call: Call) -> tuple[Mapping[UUID, Sighting] | Outcome, bool]:
         if call.company_id in self._silent:
@@ -146,7 +152,11 @@ class Follower:
 
     def _note_company(self, company_id: UUID, *, answered: bool) -> None:
         with self._database.transaction() as session:
-            following.note_company(session, company_id, answered=answered, now=self._clock())
+            if answered:
+                following.note_answered(session, company_id, now=self._clock())
+                return
+            scopes = scopes_of(self._settings, company_id)
+            following.note_not_answered(session, company_id, scopes=scopes, now=self._clock())
 
     def _record(self, call: Call, answer: Mapping[UUID, Sighting] | Outcome, *, vouched: bool) -> Counter[str]:
         now = self._clock()
@@ -170,6 +180,8 @@ class Follower:
 
     def _put_off(self, call: Call, failure: Outcome, *, now: datetime) -> Counter[str]:
         # The question failed, so nothing was learned of any invoice; a company that is not let in is held.
+        if failure.held_back_seconds is not None:
+            return self._hold_back(call, seconds=failure.held_back_seconds, now=now)
         wait = max(failure.retry_after_seconds or 0.0, self._settings.follow_interval_seconds)
         again = now + timedelta(seconds=wait)
         if wait > self._settings.follow_interval_seconds:
@@ -183,13 +195,23 @@ class Follower:
         log.info("look failed", extra=extra)
         return Counter({failure.kind.value: len(call.looks)})
 
+    def _hold_back(self, call: Call, *, seconds: float, now: datetime) -> Counter[str]:
+        # Nobody was asked, so nothing failed.
+        with self._database.transaction() as session:
+            again = now + timedelta(seconds=seconds)
+            following.put_off(session, [look.id for look in call.looks], until=call.until, again=again)
+        return Counter({"held_back": len(call.looks)})
 
-def share_calls(due: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int]]:
-    """Divide the calls of a round among companies by their due looks: equal shares, the longest waiting first."""
-    left, shared = CALLS_PER_ROUND, []
+
+def share_calls(due: Sequence[tuple[UUID, int]], *, standing: Standing) -> list[tuple[UUID, int]]:
+    """Divide the calls of a round among companies by their due looks: equal shares, the longest waiting first.
+
+    None of those left alone; where a canary is due, one call is all.
+    """
+    left, shared = standing.most_in_all(CALLS_PER_ROUND), []
     share = max(1, CALLS_PER_ROUND // max(1, len(due)))
     for company_id, n in due:
-        calls = min(share, left, -(-n // IDS_PER_CALL))
+        calls = min(standing.most_of(company_id, share), left, -(-n // IDS_PER_CALL))
         if calls:
             shared.append((company_id, calls))
             left -= calls

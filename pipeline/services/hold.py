@@ -15,6 +15,7 @@ from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome
 from pipeline.services.alone import Alone
 from pipeline.services.ports import Clock, Operator
+from pipeline.services.standing import read_standing
 from pipeline.services.together import finish_all
 from pipeline.settings import Settings
 from pipeline.storage import companies
@@ -58,9 +59,15 @@ class HoldKeeper:
         return sum(await finish_all([self._check(company_id) for company_id in held], at_once=CHECKS_AT_ONCE))
 
     def _take(self) -> list[UUID]:
+        now = self._clock()
         with self._database.transaction() as session:
+            standing = read_standing(session, self._settings, now=now)
             return companies.take_holds_to_check(
-                session, now=self._clock(), check_seconds=self._settings.hold_check_seconds
+                session,
+                now=now,
+                check_seconds=self._settings.hold_check_seconds,
+                but=standing.left_alone,
+                limit=standing.most(companies.HOLDS_A_ROUND),
             )
 
     async def _check(self, company_id: UUID) -> bool:

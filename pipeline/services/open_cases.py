@@ -17,6 +17,7 @@ from pipeline.domain.routing import Routing
 from pipeline.domain.routing_verdicts import UNKNOWN_ROW, Failure
 from pipeline.domain.state import State
 from pipeline.services.route_means import Means, say_failure, wait_longer
+from pipeline.services.standing import read_standing
 from pipeline.services.together import finish_all
 from pipeline.storage import cases_opening
 from pipeline.storage.cases_opening import Opening, Unrouted
@@ -36,13 +37,17 @@ UNCHANGED_ADVICE = "Look at the invoice in the operator's own console: it may st
 
 async def open_cases(means: Means, routing: Routing) -> tuple[int, Counter[str]]:
     """Open the cases of one round of failures; return how many were looked at, and counts of what came of it."""
-    now = means.clock()
-    until = now + timedelta(seconds=LEASE_SECONDS)
-    taken = await means.write(
-        lambda session: cases_opening.take_unrouted(session, now=now, until=until, limit=CASES_PER_ROUND)
-    )
+    taken = await means.write(lambda session: _take(means, session))
     done = await finish_all((_see_to(means, routing, each) for each in taken), at_once=QUESTIONS_AT_ONCE)
     return len(taken), Counter(done)
+
+
+def _take(means: Means, session: Session) -> list[Unrouted]:
+    now = means.clock()
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    standing = read_standing(session, means.settings, now=now)
+    limit = standing.most(CASES_PER_ROUND)
+    return cases_opening.take_unrouted(session, now=now, until=until, limit=limit, but=standing.left_alone)
 
 
 async def _see_to(means: Means, routing: Routing, unrouted: Unrouted) -> str:
@@ -61,7 +66,7 @@ async def _see_to(means: Means, routing: Routing, unrouted: Unrouted) -> str:
 def _is_hopeless(means: Means, unrouted: Unrouted, failure: Outcome) -> bool:
     """Tell whether nobody should wait any longer: the case is opened with an unknown cause then, for a person."""
     waited = means.clock() - unrouted.since
-    if failure.kind is OutcomeKind.UNAUTHORIZED:
+    if failure.kind is OutcomeKind.UNAUTHORIZED or failure.held_back_seconds is not None:
         return False
     status = failure.http_status
     is_no = (
@@ -72,6 +77,10 @@ def _is_hopeless(means: Means, unrouted: Unrouted, failure: Outcome) -> bool:
 
 def _put_off(session: Session, means: Means, unrouted: Unrouted, failure: Outcome) -> None:
     now = means.clock()
+    if failure.held_back_seconds is not None:
+        again = now + timedelta(seconds=failure.held_back_seconds)
+        cases_opening.take_later(session, unrouted, again=again)
+        return
     again = wait_longer(unrouted.since, now=now, least=UNREAD_WAIT_SECONDS, failure=failure)
     why = f"it failed, and why cannot be read yet: {say_failure(failure)}"
     cases_opening.put_off_routing(session, unrouted, again=again, why=why, now=now)

@@ -13,7 +13,9 @@ from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome
 from pipeline.services.alone import Alone
 from pipeline.services.ports import Clock, FailedSomewhere, Operator
+from pipeline.services.standing import read_standing
 from pipeline.services.together import finish_all
+from pipeline.settings import Settings
 from pipeline.storage import companies, following_hints
 from pipeline.storage.database import Database
 from pipeline.storage.following_hints import Partner
@@ -32,10 +34,13 @@ log = logging.getLogger(__name__)
 class PartnerErrors:
     """Reads the error list with the keys of each company that may."""
 
-    def __init__(self, *, database: Database, vault: Vault, operator: Operator, clock: Clock) -> None:
+    def __init__(
+        self, *, database: Database, vault: Vault, operator: Operator, settings: Settings, clock: Clock
+    ) -> None:
         self._database = database
         self._vault = vault
         self._operator = operator
+        self._settings = settings
         self._clock = clock
 
     async def run(self, holder: UUID) -> int:
@@ -57,13 +62,18 @@ class PartnerErrors:
 
     def _list(self) -> list[Partner]:
         with self._database.transaction() as session:
-            return following_hints.list_partners(session, scope=SCOPE)
+            standing = read_standing(session, self._settings, now=self._clock())
+            partners = following_hints.list_partners(session, scope=SCOPE)
+        asked = [each for each in partners if standing.most_of(each.id, 1)]
+        return asked[: standing.most_in_all(len(asked))]
 
     async def _read(self, partner: Partner) -> int:
         credentials = await asyncio.to_thread(self._credentials, partner.id)
         before = self._clock()
         after = partner.errors_read_until - OVERLAP if partner.errors_read_until else before - FIRST_SPAN
         answer = await self._operator.outbound_errors(credentials, after=after, before=before)
+        if isinstance(answer, Outcome) and answer.held_back_seconds is not None:
+            return 0
         if isinstance(answer, Outcome):
             # A right that is missing here says nothing of the company's invoices, so nobody is held for it.
             extra = {"event": "partner_errors_failed", "company": str(partner.id), "kind": answer.kind.value}

@@ -52,7 +52,12 @@ class Means:
 
 
 def wait_longer(since: datetime, *, now: datetime, least: float, failure: Outcome | None = None) -> datetime:
-    """Return when to try again: half as long as it has taken so far, within bounds, and never before Retry-After."""
+    """Return when to try again: half as long as it has taken so far, within bounds, and never before Retry-After.
+
+    What we held back ourselves is tried again as soon as it may be: nobody was asked.
+    """
+    if failure is not None and failure.held_back_seconds is not None:
+        return now + timedelta(seconds=failure.held_back_seconds)
     grown = min(max((now - since).total_seconds() / 2, least), LONGEST_WAIT_SECONDS)
     asked_for = failure.retry_after_seconds if failure else None
     return now + timedelta(seconds=max(grown, asked_for or 0.0))

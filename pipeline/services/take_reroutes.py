@@ -94,7 +94,8 @@ class Taking:
         """
         now, claimed, settings = self.means.clock(), self.claimed, self.means.settings
         words = say_failure(failure)
-        if now >= claimed.planned_at + timedelta(seconds=settings.retry_budget_seconds):
+        budget = timedelta(seconds=settings.retry_budget_seconds)
+        if failure.held_back_seconds is None and now >= claimed.planned_at + budget:
             return await self.refuse(f"{'nobody knows whether it happened' if claimed.asked else 'not done'}: {words}")
         asked = claimed.asked - 1 if taken_back else claimed.asked
         since = claimed.asked_at if asked and claimed.asked_at else claimed.planned_at

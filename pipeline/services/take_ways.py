@@ -17,6 +17,7 @@ from pipeline.domain.state import State
 from pipeline.domain.way import REROUTES, Way
 from pipeline.services.arming import why_disarmed
 from pipeline.services.route_means import Means
+from pipeline.services.standing import read_standing
 from pipeline.services.take_reroutes import FAILED, Taking
 from pipeline.services.together import finish_all
 from pipeline.storage import cases_deciding, ways_ending, ways_taking
@@ -45,7 +46,11 @@ async def take_ways(means: Means) -> tuple[int, Counter[str]]:
 def _claim(means: Means, session: Session) -> list[ClaimedWay]:
     if why_disarmed(session, means.settings) is not None:
         return []
-    return ways_taking.claim_ways(session, now=means.clock(), lease=CLAIM_LEASE, limit=WAYS_PER_ROUND)
+    now = means.clock()
+    standing = read_standing(session, means.settings, now=now)
+    return ways_taking.claim_ways(
+        session, now=now, lease=CLAIM_LEASE, limit=standing.most(WAYS_PER_ROUND), but=standing.left_alone
+    )
 
 
 async def _take(means: Means, claimed: ClaimedWay) -> str:

@@ -1,6 +1,6 @@
 """Which failures nobody has seen to yet, and the case that each becomes or comes back to. Judges nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,7 +18,8 @@ TAKE = text("""
     WITH due AS (
         SELECT i.id, company.name AS company_name, i.route_at AS planned_at
         FROM invoice AS i JOIN company ON company.id = i.company_id
-        WHERE i.route_at <= :now AND (i.state = 'refused' OR (i.state = 'failed' AND company.hold_reason IS NULL))
+        WHERE i.route_at <= :now AND (i.state = 'refused' OR (i.state = 'failed' AND company.hold_reason IS NULL
+            AND NOT i.company_id = ANY(CAST(:but AS uuid[]))))
         ORDER BY i.route_at LIMIT :limit FOR NO KEY UPDATE OF i SKIP LOCKED
     ), taken AS (
         UPDATE invoice SET route_at = :until FROM due WHERE invoice.id = due.id
@@ -42,6 +43,7 @@ PUT_OFF = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     SELECT id, :now, 'failure_unread', state, state, :reason FROM before WHERE reason IS DISTINCT FROM :reason
 """)
+TAKE_LATER = text("UPDATE invoice SET route_at = :again WHERE id = :id AND state = :state AND route_at = :until")
 SEEN_TO = text("""
     UPDATE invoice SET route_at = NULL, reason = :reason WHERE id = :id AND state = :state AND route_at = :until
     RETURNING id
@@ -105,9 +107,14 @@ class Opening:
     version: str
 
 
-def take_unrouted(session: Session, *, now: datetime, until: datetime, limit: int) -> list[Unrouted]:
-    """Take failures that no case holds; those of which nothing is recorded come again at `until`."""
-    rows = session.connection().execute(TAKE, {"now": now, "until": until, "limit": limit})
+def take_unrouted(
+    session: Session, *, now: datetime, until: datetime, limit: int, but: Collection[UUID] = ()
+) -> list[Unrouted]:
+    """Take failures that no case holds; those of which nothing is recorded come again at `until`.
+
+    `but`: companies about which nobody is to be asked now. What was refused needs nobody's word, and is taken.
+    """
+    rows = session.connection().execute(TAKE, {"now": now, "until": until, "limit": limit, "but": list(but)})
     return [
         Unrouted(
             id=row.id,
@@ -123,6 +130,12 @@ def take_unrouted(session: Session, *, now: datetime, until: datetime, limit: in
         )
         for row in rows
     ]
+
+
+def take_later(session: Session, unrouted: Unrouted, *, again: datetime) -> None:
+    """Have the router come back to a failure about which nobody was asked. Nothing of that is told."""
+    parameters = {"id": unrouted.id, "state": unrouted.state.value, "until": unrouted.until}
+    session.connection().execute(TAKE_LATER, {**parameters, "again": again})
 
 
 def put_off_routing(session: Session, unrouted: Unrouted, *, again: datetime, why: str, now: datetime) -> None:

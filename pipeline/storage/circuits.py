@@ -37,7 +37,8 @@ OTHERS = text("""
 """)
 OPEN = text("""
     UPDATE circuit SET state = 'open', since = CASE WHEN state = 'half_open' THEN since ELSE :now END,
-        retry_at = :retry_at, canary_until = NULL, trips = :trips, evidence = :evidence, window_at = :now, answered = 0, failed = 0
+        retry_at = :retry_at, canary_until = NULL, trips = :trips, evidence = :evidence, window_at = :now,
+        answered = 0, failed = 0
     WHERE scope = :scope RETURNING *
 """)
 CANARY = text("""
@@ -59,6 +60,11 @@ CLOSE = text("""
     UPDATE circuit SET state = 'closed', since = :now, trips = 0, evidence = NULL, window_at = :now, answered = 0,
         failed = 0
     WHERE scope = :scope AND state = 'closing' AND since = :since RETURNING *
+""")
+# Silence of our own making is no alarm; the circuit's says what is the matter.
+FORGET_SILENCE = text("""
+    UPDATE company SET look_failing_since = NULL
+    WHERE look_failing_since IS NOT NULL AND (CAST(:company AS uuid) IS NULL OR id = :company)
 """)
 COMPANY_NAME = text("SELECT name FROM company WHERE id = :id")
 
@@ -208,6 +214,7 @@ def _open(
     parameters = {"scope": circuit.scope, "now": now, "retry_at": now + pause, "trips": trips, "evidence": evidence}
     opened = _circuit(session.connection().execute(OPEN, parameters).one())
     company_id = company_of(circuit.scope)
+    session.connection().execute(FORGET_SILENCE, {"company": company_id})
     told = rules.tell(opened, company_name=_name(session, company_id))
     alarms.raise_alarm(session, CIRCUIT_OPEN, circuit.scope, told=told, now=now, company_id=company_id)
     extra = {"event": "circuit_opened", "scope": circuit.scope, "trips": trips, "wait_seconds": pause.total_seconds()}

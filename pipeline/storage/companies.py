@@ -1,5 +1,6 @@
 """Companies and their keys: stored encrypted, handed out as credentials. Knows nothing of tokens or HTTP."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -47,10 +48,15 @@ LET_IN = text("""
 """)
 DUE_FOR_CHECK = text(f"""
     UPDATE company SET checked_at = :now, check_at = CAST(:now AS timestamptz) + {_WAIT.format(n="holds - 1")}
-    WHERE hold_reason IS NOT NULL AND coalesce(check_at, held_since) <= :now RETURNING id
+    FROM (
+        SELECT id AS due_id FROM company WHERE hold_reason IS NOT NULL AND coalesce(check_at, held_since) <= :now
+            AND NOT id = ANY(CAST(:but AS uuid[]))
+        ORDER BY coalesce(check_at, held_since) LIMIT :limit FOR NO KEY UPDATE) AS due
+    WHERE id = due_id RETURNING id
 """)
 
 CHECK_SECONDS = 60.0
+HOLDS_A_ROUND = 1000
 TRIAL = timedelta(seconds=120)
 """How long a company let in again sends one invoice alone: long enough for a probe, an upload and their timeouts.
 Then the others go on whether or not it was taken."""
@@ -185,9 +191,17 @@ def note_let_in(session: Session, company_id: UUID, *, now: datetime) -> bool:
     return session.connection().execute(LET_IN, {"id": company_id, "now": now}).scalar_one_or_none() is not None
 
 
-def take_holds_to_check(session: Session, *, now: datetime, check_seconds: float = CHECK_SECONDS) -> list[UUID]:
-    """Return the held companies whose check is due, and set their next one."""
-    rows = session.connection().execute(DUE_FOR_CHECK, {"now": now, "check_seconds": check_seconds})
+def take_holds_to_check(
+    session: Session,
+    *,
+    now: datetime,
+    check_seconds: float = CHECK_SECONDS,
+    but: Collection[UUID] = (),
+    limit: int = HOLDS_A_ROUND,
+) -> list[UUID]:
+    """Return the held companies whose check is due, but some, and set their next one."""
+    parameters = {"now": now, "check_seconds": check_seconds, "but": list(but), "limit": limit}
+    rows = session.connection().execute(DUE_FOR_CHECK, parameters)
     return [row.id for row in rows]
 
 

@@ -54,7 +54,11 @@ PUT_OFF = text("""
 # The latest of several answers stands. Its invoices keep their turns: a hundred thousand would be written each time.
 PUT_OFF_COMPANY = text("UPDATE company SET look_after = greatest(look_after, :again) WHERE id = :id")
 ANSWERED = text("UPDATE company SET looked_at = :now, look_failing_since = NULL WHERE id = :id")
-NOT_ANSWERED = text("UPDATE company SET look_failing_since = coalesce(look_failing_since, :now) WHERE id = :id")
+# While somebody is left alone the circuit's alarm says so; of our own restraint nothing is concluded.
+NOT_ANSWERED = text("""
+    UPDATE company SET look_failing_since = coalesce(look_failing_since, :now)
+    WHERE id = :id AND NOT EXISTS (SELECT 1 FROM circuit WHERE scope = ANY(:scopes) AND state <> 'closed')
+""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +131,14 @@ def put_off_company(session: Session, company_id: UUID, *, again: datetime) -> N
     session.connection().execute(PUT_OFF_COMPANY, {"id": company_id, "again": again})
 
 
-def note_company(session: Session, company_id: UUID, *, answered: bool, now: datetime) -> None:
-    """Keep when the operator last answered about a company's invoices, or since when it does not."""
-    session.connection().execute(ANSWERED if answered else NOT_ANSWERED, {"id": company_id, "now": now})
+def note_answered(session: Session, company_id: UUID, *, now: datetime) -> None:
+    """Keep that the operator answered about a company's invoices."""
+    session.connection().execute(ANSWERED, {"id": company_id, "now": now})
+
+
+def note_not_answered(session: Session, company_id: UUID, *, scopes: Sequence[str], now: datetime) -> None:
+    """Keep since when the operator does not answer about a company's invoices.
+
+    Not while a circuit of these scopes is other than closed: its alarm names the outage.
+    """
+    session.connection().execute(NOT_ANSWERED, {"id": company_id, "scopes": list(scopes), "now": now})

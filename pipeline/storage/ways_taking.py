@@ -3,6 +3,7 @@
 Every claim is a new epoch; a writer with an older one changes nothing. What came of it: ways_ending.py.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -21,6 +22,7 @@ CLAIM = text(f"""
         SELECT w.id, w.not_before AS planned_for FROM way_out AS w
         JOIN route_case ON route_case.id = w.case_id
         JOIN company ON company.id = route_case.company_id AND company.hold_reason IS NULL
+            AND NOT company.id = ANY(CAST(:but AS uuid[]))
         LEFT JOIN route_order AS o ON o.id = w.order_id
         WHERE w.{LIVE_WAY_SQL} AND w.not_before <= :now AND (w.lease_until IS NULL OR w.lease_until <= :now)
             AND (w.status <> 'planned' OR w.order_id IS NULL OR o.status <> 'canary' OR w.id = o.canary_id)
@@ -78,12 +80,15 @@ class ClaimedWay:
     """Why the order it belongs to was stopped or taken back, if it was."""
 
 
-def claim_ways(session: Session, *, now: datetime, lease: timedelta, limit: int) -> list[ClaimedWay]:
+def claim_ways(
+    session: Session, *, now: datetime, lease: timedelta, limit: int, but: Collection[UUID] = ()
+) -> list[ClaimedWay]:
     """Take ways out whose time has come, each under an epoch of its own; a dead worker's come back after the lease.
 
     What belongs to an order waits until it runs, but for its canary; what belongs to a held company waits for that.
+    `but`: companies for which nobody is to be asked now.
     """
-    rows = session.connection().execute(CLAIM, {"now": now, "until": now + lease, "limit": limit})
+    rows = session.connection().execute(CLAIM, {"now": now, "until": now + lease, "limit": limit, "but": list(but)})
     return [
         ClaimedWay(
             id=row.id,

@@ -33,7 +33,13 @@ def delivered(line):
 
 
 def read_errors(line):
-    parts = {"database": line.database, "vault": line.vault, "operator": line.operator, "clock": line.clock}
+    parts = {
+        "database": line.database,
+        "vault": line.vault,
+        "operator": line.operator,
+        "settings": line.settings,
+        "clock": line.clock,
+    }
     return asyncio.run(PartnerErrors(**parts).run(uuid4()))
 
 

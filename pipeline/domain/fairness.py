@@ -76,7 +76,8 @@ def jain_index(shares: Iterable[float]) -> float:
 
 
 def _below_their_share(claimants: Sequence[Claimant], *, window: int) -> dict[UUID, int]:
-    weights = sum(_weight(each) for each in claimants)
+    # Who is stopped altogether takes no part: the window is for the others.
+    weights = sum(_weight(each) for each in claimants if each.limit > 0) or 1.0
     # One more than the share: a deficit carried over must not be cut off by it.
     return {each.company_id: max(ceil(window * _weight(each) / weights) + 1 - each.in_flight, 0) for each in claimants}
 

@@ -4,22 +4,23 @@ Rung by the bell after a submit, by workers that have room again, and by beat. K
 """
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import groupby
 from uuid import UUID
 
 from sqlmodel import Session
 
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.state import State
+from pipeline.services import chunking
 from pipeline.services.arming import why_disarmed
+from pipeline.services.picking import Picked, pick
+from pipeline.services.points import Point, Points
 from pipeline.services.ports import Chunk, ChunkPublisher, Clock
 from pipeline.services.watch import look_at_rings
 from pipeline.settings import Settings
-from pipeline.storage import claims, companies, dispatching, holding, leases
+from pipeline.storage import claims, dispatching, holding, leases
 from pipeline.storage.database import Database
 from pipeline.storage.dispatching import DueInvoice
 
@@ -28,9 +29,7 @@ LEASE_SECONDS = 30.0
 """A pump that died is replaced after this; a living one takes the lease anew in every round."""
 ROUNDS = 100
 """After so many rounds a pump leaves, so that a task never runs into its time limit; beat rings the next one."""
-EXPRESS_INVOICES = 10
-"""Handed out beyond a full window, among companies that have nothing in flight and at least one each: a month end
-whose uploads are slow does not keep another company's single invoice waiting."""
+NO_POINTS = Points(None)
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,16 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """Dispatches what is due until nothing is, or the workers have enough."""
 
-    def __init__(self, *, database: Database, publisher: ChunkPublisher, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        publisher: ChunkPublisher,
+        settings: Settings,
+        clock: Clock,
+        points: Points = NO_POINTS,
+    ) -> None:
+        self._points = points
         self._database = database
         self._publisher = publisher
         self._settings = settings
@@ -101,23 +109,21 @@ class Dispatcher:
             for invoice_id in claims.sweep(session, now=now):
                 log.warning("lease expired while sending", extra={"event": "lease_expired", "invoice": str(invoice_id)})
         with self._database.transaction() as session:
-            due = self._pick(session, now=now)
-            until = now + timedelta(seconds=self._settings.dispatch_lease_seconds)
-            names = {each.id: each.name for each in companies.list_companies(session)} if due else {}
-            chunks = [self._stamp(session, cut, until=until, names=names) for cut in _in_turns(self._cut(due))]
+            picked = self._pick(session, now=now)
+            chunks = [
+                self._stamp(session, cut, picked, now=now) for cut in chunking.cut(picked.invoices, self._settings)
+            ]
+        if chunks:
+            self._points.reach(Point.BEFORE_PUBLISH)
         self._publish(chunks)
-        return len(due)
+        return len(picked.invoices)
 
-    def _pick(self, session: Session, *, now: datetime) -> list[DueInvoice]:
+    def _pick(self, session: Session, *, now: datetime) -> Picked:
         if (why := why_disarmed(session, self._settings)) is not None:
             # Probes wait too: they would begin the retry budget. The alarm tells it to people, this line to the log.
             log.debug(why, extra={"event": "disarmed"})
-            return []
-        in_flight = dispatching.count_in_flight(session, now=now)
-        room = self._settings.window_chunks * self._settings.chunk_invoices - sum(in_flight.values())
-        if room > 0:
-            return dispatching.pick_due(session, now=now, room=room)
-        return dispatching.pick_due(session, now=now, room=EXPRESS_INVOICES, leave_out=in_flight)
+            return Picked()
+        return pick(session, self._settings, now=now)
 
     def _publish(self, chunks: list[Chunk]) -> None:
         # After the commit, never before: a message must not overtake the rows it speaks of.
@@ -128,37 +134,15 @@ class Dispatcher:
                 log.warning("broker away", extra={"event": "publish_failed", "epoch": chunk.epoch})
                 raise
 
-    def _stamp(self, session: Session, cut: list[DueInvoice], *, until: datetime, names: dict[UUID, str]) -> Chunk:
+    def _stamp(self, session: Session, cut: Sequence[DueInvoice], picked: Picked, *, now: datetime) -> Chunk:
         ids = tuple(invoice.id for invoice in cut)
+        company_id = cut[0].company_id
+        until = now + timedelta(seconds=self._settings.dispatch_lease_seconds)
         return Chunk(
-            company_id=cut[0].company_id,
-            company_name=names[cut[0].company_id],
+            company_id=company_id,
+            company_name=picked.names[company_id],
             epoch=dispatching.stamp(session, ids, until=until),
             invoice_ids=ids,
             is_probe=cut[0].state is State.IN_DOUBT,
+            is_express=company_id in picked.express,
         )
-
-    def _cut(self, due: Iterable[DueInvoice]) -> Iterator[list[DueInvoice]]:
-        ordered = sorted(due, key=lambda invoice: (invoice.company_id, invoice.state is State.IN_DOUBT))
-        for _, group in groupby(ordered, key=lambda invoice: (invoice.company_id, invoice.state is State.IN_DOUBT)):
-            chunk: list[DueInvoice] = []
-            size = 0
-            for invoice in group:
-                too_heavy = size + invoice.size > self._settings.chunk_bytes
-                if chunk and (len(chunk) >= self._settings.chunk_invoices or too_heavy):
-                    yield chunk
-                    chunk, size = [], 0
-                chunk.append(invoice)
-                size += invoice.size
-            if chunk:
-                yield chunk
-
-
-def _in_turns(cuts: Iterable[list[DueInvoice]]) -> list[list[DueInvoice]]:
-    # The first chunk of every company, then the second ones: the broker hands them out in this order.
-    turns: Counter[UUID] = Counter()
-    ranked = []
-    for cut in cuts:
-        ranked.append((turns[cut[0].company_id], cut))
-        turns[cut[0].company_id] += 1
-    return [cut for _, cut in sorted(ranked, key=lambda each: each[0])]

@@ -98,6 +98,8 @@ class Chunk:
     epoch: int
     invoice_ids: tuple[UUID, ...]
     is_probe: bool
+    is_express: bool = False
+    """Of a company that has little: it does not wait behind the chunks of those that have much."""
 
 
 class ChunkPublisher(Protocol):

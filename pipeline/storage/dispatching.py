@@ -1,32 +1,92 @@
-"""What the dispatcher hands out: counting what is in flight, picking what is due, stamping it with epoch and lease."""
+"""What the dispatcher hands out: who has due work, what is in flight, picking what is due, stamping it.
 
-from collections.abc import Container, Sequence
+Every statement finds its rows by an index and stops at a number: a tick costs the same beside a backlog of 100 and of
+100,000. Who gets how much is decided elsewhere.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, TextClause, text
 from sqlmodel import Session
 
 from pipeline.domain.state import State
 
-DUE = "state IN ('queued', 'waiting', 'in_doubt')"
+DUE = "state IN ('queued', 'waiting', 'in_doubt') AND due_at <= :now"
 
-COUNT_IN_FLIGHT = text("SELECT company_id, count(*) AS n FROM invoice WHERE lease_until > :now GROUP BY company_id")
-COMPANIES_WITH_WORK = text(f"""
-    SELECT id FROM company WHERE hold_reason IS NULL AND EXISTS (
-        SELECT 1 FROM invoice WHERE company_id = company.id AND {DUE} AND due_at <= :now)
+COUNT_IN_FLIGHT = text("""
+    SELECT company_id, count(*) AS whole, count(*) FILTER (WHERE state <> 'sending') AS on_the_way,
+        count(*) FILTER (WHERE state <> 'sending' OR changed_at > :since) AS fresh
+    FROM invoice WHERE lease_until > :now GROUP BY company_id
 """)
-PICK = text(f"""
-    SELECT picked.* FROM unnest(CAST(:companies AS uuid[])) AS named(id) CROSS JOIN LATERAL (
-        SELECT id, company_id, size, state FROM invoice
-        WHERE company_id = named.id AND {DUE} AND due_at <= :now
-        ORDER BY due_at LIMIT :share FOR UPDATE SKIP LOCKED) AS picked
+FIND_CONTENDERS = text(f"""
+    SELECT company.id, name, weight, cap, deficit, due.backlog FROM company CROSS JOIN LATERAL (
+        SELECT count(*) AS backlog FROM (
+            SELECT 1 FROM invoice WHERE company_id = company.id AND {DUE} LIMIT :little) AS first) AS due
+    WHERE hold_reason IS NULL AND (due.backlog > 0 OR deficit <> 0)
+""")
+COUNT_BACKLOGS = text(f"""
+    SELECT named.id, (
+        SELECT count(*) FROM (SELECT 1 FROM invoice WHERE company_id = named.id AND {DUE} LIMIT named.most) AS first
+    ) AS backlog FROM unnest(CAST(:companies AS uuid[]), CAST(:most AS bigint[])) AS named(id, most)
+""")
+PICKED = "SELECT id, company_id, size, state, unfinished FROM invoice"
+NAMED = "FROM unnest(CAST(:companies AS uuid[]), CAST(:shares AS bigint[])) AS named(id, share)"
+# Two statements, each in the order of its index: one ordered by both would sort the whole backlog.
+PICK_URGENT = text(f"""
+    SELECT picked.* {NAMED} CROSS JOIN LATERAL (
+        {PICKED} WHERE company_id = named.id AND deadline IS NOT NULL AND {DUE}
+        ORDER BY deadline, due_at LIMIT named.share FOR UPDATE SKIP LOCKED) AS picked
+""")
+PICK_OTHERS = text(f"""
+    SELECT picked.* {NAMED} CROSS JOIN LATERAL (
+        {PICKED} WHERE company_id = named.id AND deadline IS NULL AND {DUE}
+        ORDER BY due_at LIMIT named.share FOR UPDATE SKIP LOCKED) AS picked
+""")
+PICK_DOUBT = text(f"""
+    {PICKED} WHERE company_id = ANY(:companies) AND state = 'in_doubt' AND {DUE}
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+""")
+# A company that somebody else has locked keeps its deficit: a fraction of an invoice is not worth waiting for.
+SAVE_DEFICITS = text("""
+    UPDATE company SET deficit = free.given FROM (
+        SELECT company.id, named.given FROM company
+        JOIN unnest(CAST(:companies AS uuid[]), CAST(:deficits AS float8[])) AS named(id, given) USING (id)
+        ORDER BY company.id FOR NO KEY UPDATE OF company SKIP LOCKED) AS free
+    WHERE company.id = free.id
 """)
 NEXT_EPOCH = text("SELECT nextval('epoch')")
 STAMP = text("""
     UPDATE invoice SET epoch = :epoch, lease_until = :until, due_at = :until WHERE id = ANY(:ids)
 """)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InFlight:
+    """Invoices of a company that workers have, or that are on their way to them."""
+
+    whole: int
+    fresh: int
+    """Of these, what may still wait for its turn at the gate: on its way, or claimed within the horizon."""
+    on_the_way: int
+    """Of these, what no worker has begun to upload; probes count as long as they last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A company that has due work, or a deficit from when it had."""
+
+    id: UUID
+    name: str
+    weight: float
+    cap: int | None
+    deficit: float
+    backlog: int
+    """Due invoices, counted up to a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +97,50 @@ class DueInvoice:
     company_id: UUID
     size: int
     state: State
+    unfinished: int
+    """How often its processing was begun and nobody lived to tell the end."""
 
 
-def pick_due(session: Session, *, now: datetime, room: int, leave_out: Container[UUID] = ()) -> list[DueInvoice]:
-    """Lock up to about `room` due invoices, each company with work getting the same share; held ones none."""
-    connection = session.connection()
-    companies = [row.id for row in connection.execute(COMPANIES_WITH_WORK, {"now": now}) if row.id not in leave_out]
-    if not companies or room <= 0:
-        return []
-    share = -(-room // len(companies))
-    rows = connection.execute(PICK, {"companies": companies, "now": now, "share": share})
-    return [DueInvoice(id=r.id, company_id=r.company_id, size=r.size, state=State(r.state)) for r in rows]
-
-
-def count_in_flight(session: Session, *, now: datetime) -> dict[UUID, int]:
+def count_in_flight(session: Session, *, now: datetime, horizon: timedelta) -> dict[UUID, InFlight]:
     """Count by company the invoices that are with workers or on their way to them; companies without are left out."""
-    rows = session.connection().execute(COUNT_IN_FLIGHT, {"now": now})
-    return {row.company_id: row.n for row in rows}
+    rows = session.connection().execute(COUNT_IN_FLIGHT, {"now": now, "since": now - horizon})
+    return {r.company_id: InFlight(whole=r.whole, fresh=r.fresh, on_the_way=r.on_the_way) for r in rows}
+
+
+def find_contenders(session: Session, *, now: datetime, little: int) -> list[Contender]:
+    """Return the companies, none of them held, that have due work, each counted up to `little`."""
+    rows = session.connection().execute(FIND_CONTENDERS, {"now": now, "little": little})
+    return [
+        Contender(id=r.id, name=r.name, weight=r.weight, cap=r.cap, deficit=r.deficit, backlog=r.backlog) for r in rows
+    ]
+
+
+def count_backlogs(session: Session, most: Mapping[UUID, int], *, now: datetime) -> dict[UUID, int]:
+    """Count the due invoices of companies, each up to a number of its own."""
+    if not most:
+        return {}
+    parameters = {"now": now, "companies": list(most), "most": list(most.values())}
+    return {row.id: row.backlog for row in session.connection().execute(COUNT_BACKLOGS, parameters)}
+
+
+def pick_due(session: Session, shares: Mapping[UUID, int], *, now: datetime) -> list[DueInvoice]:
+    """Lock up to each company's share of its due invoices: by deadline, those without one last, then the oldest."""
+    picked = _pick(session, PICK_URGENT, shares, now=now)
+    taken = Counter(each.company_id for each in picked)
+    return picked + _pick(session, PICK_OTHERS, {key: share - taken[key] for key, share in shares.items()}, now=now)
+
+
+def pick_doubt(session: Session, companies: Collection[UUID], *, now: datetime) -> DueInvoice | None:
+    """Lock the one invoice of some companies that has been in doubt for longest, None if nothing is in doubt."""
+    rows = session.connection().execute(PICK_DOUBT, {"now": now, "companies": list(companies)})
+    return next((_due(row) for row in rows), None)
+
+
+def save_deficits(session: Session, deficits: Mapping[UUID, float]) -> None:
+    """Keep what companies are owed for the next round; never waits for a lock."""
+    if deficits:
+        parameters = {"companies": list(deficits), "deficits": list(deficits.values())}
+        session.connection().execute(SAVE_DEFICITS, parameters)
 
 
 def stamp(session: Session, ids: Sequence[UUID], *, until: datetime) -> int:
@@ -62,3 +149,17 @@ def stamp(session: Session, ids: Sequence[UUID], *, until: datetime) -> int:
     epoch = int(connection.execute(NEXT_EPOCH).scalar_one())
     connection.execute(STAMP, {"epoch": epoch, "until": until, "ids": list(ids)})
     return epoch
+
+
+def _pick(session: Session, statement: TextClause, shares: Mapping[UUID, int], *, now: datetime) -> list[DueInvoice]:
+    wanted = {key: share for key, share in shares.items() if share > 0}
+    if not wanted:
+        return []
+    parameters = {"now": now, "companies": list(wanted), "shares": list(wanted.values())}
+    return [_due(row) for row in session.connection().execute(statement, parameters)]
+
+
+def _due(row: Row[Any]) -> DueInvoice:
+    return DueInvoice(
+        id=row.id, company_id=row.company_id, size=row.size, state=State(row.state), unfinished=row.unfinished
+    )

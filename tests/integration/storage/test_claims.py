@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier, Event
+from threading import Barrier
 
 import pytest
 
@@ -14,7 +14,6 @@ from .rows import (
     GIVE_UP_AT,
     LEASE,
     NOW,
-    add_company,
     attempts,
     bring_into_doubt,
     change,
@@ -212,7 +211,7 @@ def test_a_heartbeat_keeps_the_lease(database, company, probes):
         claims.heartbeat(session, [invoice_id], epoch=epoch, until=LATER + LEASE)
     with database.transaction() as session:
         assert claims.sweep(session, now=LATER) == []
-        assert dispatching.pick_due(session, now=LATER, room=10) == []
+        assert dispatching.pick_due(session, {company: 10}, now=LATER) == []
 
     assert record(database, claimed, OutcomeKind.ALREADY_THERE, State.ACCEPTED, epoch=epoch, now=LATER)
 
@@ -235,54 +234,7 @@ def test_a_probe_nobody_answered_is_due_again_and_the_old_prober_is_late(databas
     claimed = claim(database, [invoice_id], epoch=old, probes=True)
 
     with database.transaction() as session:
-        assert [each.id for each in dispatching.pick_due(session, now=LATER, room=10)] == [invoice_id]
+        assert [each.id for each in dispatching.pick_due(session, {company: 10}, now=LATER)] == [invoice_id]
     stamp(database, [invoice_id], until=LATER + LEASE)
 
     assert record(database, claimed, OutcomeKind.ABSENT, State.WAITING, epoch=old, now=LATER, due_at=LATER) == set()
-
-
-def test_two_dispatchers_at_once_pick_different_invoices(database, company, vault):
-    ids = queue(database, company, 30) + queue(database, add_company(database, vault, "Beta"), 30)
-    first_has_picked, second_has_picked = Event(), Event()
-
-    def pick(mine, other):
-        with database.transaction() as session:
-            due = dispatching.pick_due(session, now=NOW, room=20)
-            mine.set()
-            assert other.wait(timeout=10)
-            dispatching.stamp(session, [each.id for each in due], until=NOW + LEASE)
-            return [each.id for each in due]
-
-    with ThreadPoolExecutor(2) as threads:
-        one = threads.submit(pick, first_has_picked, second_has_picked)
-        two = threads.submit(pick, second_has_picked, first_has_picked)
-        picked = one.result(timeout=20) + two.result(timeout=20)
-
-    assert len(picked) == len(set(picked)) == 40
-    assert set(picked) <= set(ids)
-
-
-def test_due_invoices_come_oldest_first(database, company):
-    late = queue(database, company, 3, now=NOW)
-    early = queue(database, company, 3, now=NOW - timedelta(hours=1))
-
-    with database.transaction() as session:
-        picked = [each.id for each in dispatching.pick_due(session, now=NOW, room=10)]
-
-    assert (set(picked[:3]), set(picked[3:])) == (set(early), set(late))
-
-
-def test_what_is_not_due_yet_is_not_picked(database, company):
-    queue(database, company, now=NOW + timedelta(seconds=1))
-
-    with database.transaction() as session:
-        assert dispatching.pick_due(session, now=NOW, room=10) == []
-
-
-def test_leased_invoices_count_as_in_flight_until_the_lease_is_over(database, company):
-    ids = queue(database, company, 5)
-    stamp(database, ids[:3])
-
-    with database.transaction() as session:
-        assert dispatching.count_in_flight(session, now=NOW) == {company: 3}
-        assert dispatching.count_in_flight(session, now=LATER) == {}

@@ -61,11 +61,12 @@ def test_the_first_cause_of_a_hold_stands(database, company):
 
 def test_a_held_company_is_left_out_and_another_is_not(database, company, vault):
     queue(database, company, 3)
-    (other,) = queue(database, add_company(database, vault, "Beta"))
+    other = add_company(database, vault, "Beta")
+    queue(database, other)
     hold(database, company)
 
     with database.transaction() as session:
-        assert [each.id for each in dispatching.pick_due(session, now=NOW, room=10)] == [other]
+        assert [each.id for each in dispatching.find_contenders(session, now=NOW, little=10)] == [other]
 
 
 def test_a_release_lets_the_company_and_its_invoices_go_on(database, company):

@@ -1,0 +1,127 @@
+"""Which due invoices go to the workers now: fair shares within what the window, caps, pace and circuits leave.
+
+Reads and locks inside the pump's transaction; hands nothing out itself.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel import Session
+
+from pipeline.domain.fairness import Claimant, Share, share_out
+from pipeline.services.allowance import HORIZON, NOTHING, Allowances, read_allowances
+from pipeline.settings import Settings
+from pipeline.storage import dispatching
+from pipeline.storage.dispatching import Contender, DueInvoice, InFlight
+
+EXPRESS_INVOICES = 10
+"""A company with no more than this goes by the express queue. So many are handed out beyond a full window too, among
+companies that have nothing in flight: a month end whose uploads are slow does not keep another's single invoice."""
+BACKLOG_FACTOR = 2
+"""How far beyond its share of the room a company's due invoices are counted: others may leave it theirs. What is cut
+off by this is handed out in the pump's next round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picked:
+    """Locked invoices, those of a company in the order in which they are to go."""
+
+    invoices: Sequence[DueInvoice] = ()
+    names: Mapping[UUID, str] = field(default_factory=dict)
+    """Of the companies, by id."""
+    express: frozenset[UUID] = frozenset()
+    """The companies that have little."""
+
+
+def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
+    """Lock what may be handed out now, and keep what each company is owed for the next round.
+
+    Raises: ConfigurationError for a wrong operator URL.
+    """
+    flying = dispatching.count_in_flight(session, now=now, horizon=HORIZON)
+    allowances = read_allowances(session, settings, now, in_flight=flying)
+    contenders = dispatching.find_contenders(session, now=now, little=EXPRESS_INVOICES + 1)
+    window = settings.window_chunks * settings.chunk_invoices
+    room = window - sum(each.whole for each in flying.values())
+    takers = [each for each in contenders if each.backlog > 0 and _most(each, flying, allowances) != 0]
+    if room <= 0:
+        room, takers = EXPRESS_INVOICES, [each for each in takers if each.id not in flying]
+    if allowances.total is not None:
+        room = min(room, allowances.total)
+    canaries = _pick_canaries(session, takers, allowances, room=room, now=now)
+    waiting = [each for each in takers if each.id not in {canary.company_id for canary in canaries}]
+    room = 0 if canaries and allowances.is_canary else room - len(canaries)
+    shares = _share(session, waiting, flying, allowances, room=room, window=window, now=now)
+    _keep_deficits(session, contenders, shares)
+    others = dispatching.pick_due(session, {key: share.invoices for key, share in shares.items()}, now=now)
+    return Picked(
+        invoices=[*canaries, *others],
+        names={each.id: each.name for each in takers},
+        express=frozenset(
+            each.id for each in takers if each.backlog + flying.get(each.id, NOTHING).whole <= EXPRESS_INVOICES
+        ),
+    )
+
+
+def _most(each: Contender, flying: Mapping[UUID, InFlight], allowances: Allowances) -> int | None:
+    cap = None if each.cap is None else max(each.cap - flying.get(each.id, NOTHING).whole, 0)
+    return min((bound for bound in (cap, allowances.left(each.id)) if bound is not None), default=None)
+
+
+def _pick_canaries(
+    session: Session, takers: Sequence[Contender], allowances: Allowances, *, room: int, now: datetime
+) -> list[DueInvoice]:
+    """Pick what is in doubt of whom one exchange is wanted; where nothing is, the usual order has the canary."""
+    if room <= 0:
+        return []
+    if allowances.is_canary:
+        groups = [[each.id for each in takers]]
+    else:
+        groups = [[each.id] for each in takers if each.id in allowances.canaries][:room]
+    found = (dispatching.pick_doubt(session, group, now=now) for group in groups)
+    return [canary for canary in found if canary is not None]
+
+
+def _share(
+    session: Session,
+    takers: Sequence[Contender],
+    flying: Mapping[UUID, InFlight],
+    allowances: Allowances,
+    *,
+    room: int,
+    window: int,
+    now: datetime,
+) -> dict[UUID, Share]:
+    if room <= 0 or not takers:
+        return {}
+    claimants = [
+        Claimant(
+            company_id=each.id,
+            backlog=each.backlog,
+            weight=each.weight,
+            deficit=each.deficit,
+            in_flight=flying.get(each.id, NOTHING).whole,
+            most=_most(each, flying, allowances),
+        )
+        for each in takers
+    ]
+    weights = sum(each.weight for each in claimants) or 1.0
+    much = {
+        each.company_id: math.ceil(BACKLOG_FACTOR * room * each.weight / weights) + EXPRESS_INVOICES
+        for each in claimants
+        if each.backlog > EXPRESS_INVOICES
+    }
+    backlogs = dispatching.count_backlogs(session, much, now=now)
+    claimants = [replace(each, backlog=backlogs.get(each.company_id, each.backlog)) for each in claimants]
+    return share_out(claimants, room=room, window=window)
+
+
+def _keep_deficits(session: Session, contenders: Sequence[Contender], shares: Mapping[UUID, Share]) -> None:
+    # Who has nothing due is owed nothing.
+    now_owed = {each.id: 0.0 for each in contenders if each.backlog == 0}
+    now_owed |= {key: share.deficit for key, share in shares.items()}
+    before = {each.id: each.deficit for each in contenders}
+    dispatching.save_deficits(session, {key: owed for key, owed in now_owed.items() if owed != before[key]})

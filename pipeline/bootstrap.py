@@ -6,15 +6,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 
+from pipeline.domain.turnstile import Turnstile
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.environment import OperatorHosts
 from pipeline.maventa.transport import Timeouts
 from pipeline.services.arm import Armer
 from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
+from pipeline.services.gate import Gate
 from pipeline.services.hold import HoldKeeper
 from pipeline.services.operator import MaventaOperator
 from pipeline.services.partner_errors import PartnerErrors
+from pipeline.services.points import Points
 from pipeline.services.ports import ChunkPublisher, Clock
 from pipeline.services.route import Router
 from pipeline.services.routing_source import RoutingSource
@@ -57,7 +60,8 @@ def build_vault(settings: Settings) -> Vault:
 
 def build_dispatcher(settings: Settings, *, database: Database, publisher: ChunkPublisher, clock: Clock) -> Dispatcher:
     """Return the pump on a database and a way to the workers."""
-    return Dispatcher(database=database, publisher=publisher, settings=settings, clock=clock)
+    points = Points(settings.points_folder)
+    return Dispatcher(database=database, publisher=publisher, settings=settings, clock=clock, points=points)
 
 
 class Machine:
@@ -68,8 +72,12 @@ class Machine:
         self.database = build_database(settings)
         self.vault = build_vault(settings)
         self.clock = FleetClock(self.database)
+        self.gate = Gate(database=self.database, settings=settings, clock=self.clock, chance=random.random)
         self.client = _build_client(
-            settings, DatabaseTokenStore(self.database, self.vault, clock=self.clock), clock=self.clock
+            settings,
+            DatabaseTokenStore(self.database, self.vault, clock=self.clock),
+            clock=self.clock,
+            turnstile=self.gate,
         )
         self.operator = MaventaOperator(self.client)
 
@@ -140,8 +148,9 @@ class Machine:
         return Watch(database=self.database, settings=self.settings, clock=self.clock, routing=self.routing)
 
     async def close(self) -> None:
-        """Close connections to operator and database."""
+        """Close connections to operator and database, after writing what the last exchanges proved."""
         await self.client.aclose()
+        await self.gate.close()
         self.database.close()
 
 
@@ -162,11 +171,14 @@ def longest_exchange_seconds(settings: Settings) -> float:
     return 2 * timeouts_of(settings).whole(settings.max_document_bytes)
 
 
-def _build_client(settings: Settings, token_store: DatabaseTokenStore, *, clock: Clock) -> MaventaClient:
+def _build_client(
+    settings: Settings, token_store: DatabaseTokenStore, *, clock: Clock, turnstile: Turnstile
+) -> MaventaClient:
     return MaventaClient(
         hosts=OperatorHosts.of(settings.installation, override_url=settings.operator_url),
         token_store=token_store,
         timeouts=timeouts_of(settings),
         max_connections=settings.upload_concurrency + SPARE_CONNECTIONS,
         clock=clock,
+        turnstile=turnstile,
     )

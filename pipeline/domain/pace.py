@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.turnstile import Lane
 
 USE_SECONDS = 0.1
@@ -124,3 +125,14 @@ def _block(*, host: Row, company: Row) -> int:
     if host.spacing and company.spacing and company.spacing > host.spacing:
         return 1  # between two turns of the company others pass
     return 1 + int(timedelta(seconds=BLOCK_SECONDS) / spacing)
+
+
+def hold_back(seconds: float, *, why: str, code: str = "held_back") -> Outcome:
+    """Return the outcome of an exchange that was not begun."""
+    return Outcome(
+        kind=OutcomeKind.UNAVAILABLE,
+        error_code=code,
+        message=f"{why}: nothing was sent",
+        retry_after_seconds=seconds,
+        held_back_seconds=seconds,
+    )

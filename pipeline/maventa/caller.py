@@ -1,6 +1,6 @@
 """Asks the operator in a company's name: token, one exchange, one second chance after a 401, then the verdict table.
 
-Knows nothing of what the questions are about.
+Every exchange passes the turnstile. Knows nothing of what the questions are about.
 """
 
 from collections.abc import Callable
@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 from urllib.parse import urlencode
+from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from pipeline.domain.credentials import AccessToken, CompanyCredentials, TokenStore
-from pipeline.domain.outcome import Outcome
+from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.turnstile import Lane, OpenTurnstile, Turnstile
 from pipeline.maventa.auth import TokenSource, schedule_token
 from pipeline.maventa.failure import TransportFailureKind
 from pipeline.maventa.schemas import OAuthToken
@@ -27,6 +29,8 @@ token. It also ends the wait of a company that was verified while an older, narr
 
 _PROVABLE = frozenset({"eui", "global"})
 """Either lets a token be asked what it may do (swagger.json, GET /oauth2/current; `eui` contains `global`)."""
+
+_ABANDONED = Outcome(kind=OutcomeKind.IN_DOUBT, error_code="abandoned", message="nobody waited for the answer")
 
 OPERATOR_SCOPES = ("operator:companies", "operator:notifications")
 
@@ -44,9 +48,18 @@ class OperatorCredentials:
 class Caller:
     """Puts questions in a company's name. Answers of success come back as they are, all else as an outcome."""
 
-    def __init__(self, *, wire: Wire, store: TokenStore, clock: Callable[[], datetime], random: Random) -> None:
-        """Keep the parts; nothing is asked yet."""
+    def __init__(
+        self,
+        *,
+        wire: Wire,
+        store: TokenStore,
+        clock: Callable[[], datetime],
+        random: Random,
+        turnstile: Turnstile | None = None,
+    ) -> None:
+        """Keep the parts; nothing is asked yet. Without a turnstile every exchange begins at once."""
         self._wire = wire
+        self._turnstile = turnstile or OpenTurnstile()
         self._clock = clock
         self._random = random
         self._tokens = TokenSource(store=store, grant=self._grant_company, clock=clock)
@@ -58,24 +71,25 @@ class Caller:
         token = await self._tokens.token(credentials)
         if isinstance(token, Outcome):
             return token
-        answer = await self._wire.ask(question, bearer=token.value)
-        if isinstance(answer, Answer) and answer.status in _NO_ENTRY:
+        company_id = credentials.company_id
+        answer = await self._exchange(company_id, question, phase=phase, success=success, token=token)
+        if isinstance(answer, Outcome) and answer.http_status in _NO_ENTRY:
             await self._tokens.discard(credentials, token)
             token = await self._tokens.token(credentials)
             if isinstance(token, Outcome):
                 return token
-            answer = await self._wire.ask(question, bearer=token.value)
-        return self._judge(answer, phase=phase, success=success)
+            answer = await self._exchange(company_id, question, phase=phase, success=success, token=token)
+        return answer
 
     async def token(self, credentials: CompanyCredentials) -> AccessToken | Outcome:
         """Return the token that the next question of the company would carry, or why there is none."""
         return await self._tokens.token(credentials)
 
     async def ask_with(
-        self, token: AccessToken, question: Question, *, phase: Phase, success: frozenset[int]
+        self, token: AccessToken, question: Question, *, company_id: UUID, phase: Phase, success: frozenset[int]
     ) -> Answer | Outcome:
         """Put one question with this very token and no other: what it proves may depend on the token's rights."""
-        return self._judge(await self._wire.ask(question, bearer=token.value), phase=phase, success=success)
+        return await self._exchange(company_id, question, phase=phase, success=success, token=token)
 
     async def forget_token(self, credentials: CompanyCredentials) -> None:
         """Make the next question of a company fetch a new token, for the whole fleet."""
@@ -88,7 +102,7 @@ class Caller:
         form = [("client_id", credentials.client_id), ("client_secret", credentials.client_secret)]
         if credentials.vendor_api_key is not None:
             form.append(("vendor_api_key", credentials.vendor_api_key))
-        return await self._grant([*form, ("scope", " ".join(credentials.scopes))])
+        return await self._grant([*form, ("scope", " ".join(credentials.scopes))], company_id=None)
 
     async def _grant_company(self, credentials: CompanyCredentials) -> AccessToken | Outcome:
         return await self._grant(
@@ -97,10 +111,11 @@ class Caller:
                 ("client_secret", credentials.user_api_key),
                 ("vendor_api_key", credentials.vendor_api_key),
                 ("scope", " ".join(_with_proof(credentials.scopes))),
-            ]
+            ],
+            company_id=credentials.company_id,
         )
 
-    async def _grant(self, form: list[tuple[str, str]]) -> AccessToken | Outcome:
+    async def _grant(self, form: list[tuple[str, str]], *, company_id: UUID | None) -> AccessToken | Outcome:
         question = Question(
             method="POST",
             path="/oauth2/token",
@@ -108,7 +123,7 @@ class Caller:
             content_type="application/x-www-form-urlencoded",
         )
         asked_at = self._clock()
-        answer = self._judge(await self._wire.ask(question), phase=Phase.TOKEN, success=frozenset({200, 201}))
+        answer = await self._exchange(company_id, question, phase=Phase.TOKEN, success=frozenset({200, 201}))
         if isinstance(answer, Outcome):
             return answer
         told = answer.parse(_TOKEN)
@@ -121,6 +136,27 @@ class Caller:
             now=asked_at,
             random_share=self._random.random(),
         )
+
+    async def _exchange(
+        self,
+        company_id: UUID | None,
+        question: Question,
+        *,
+        phase: Phase,
+        success: frozenset[int],
+        token: AccessToken | None = None,
+    ) -> Answer | Outcome:
+        lane = Lane.UPLOAD if phase is Phase.UPLOAD else Lane.READ
+        held_back = await self._turnstile.enter(company_id, lane)
+        if held_back is not None:
+            return held_back
+        ended: Answer | Outcome = _ABANDONED
+        try:
+            told = await self._wire.ask(question, bearer=token.value if token is not None else None)
+            ended = self._judge(told, phase=phase, success=success)
+        finally:
+            self._turnstile.leave(company_id, lane, ended if isinstance(ended, Outcome) else None)
+        return ended
 
     def _judge(
         self, answer: Answer | TransportFailureKind, *, phase: Phase, success: frozenset[int]

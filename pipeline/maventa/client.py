@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pipeline.domain.credentials import AccessToken, CompanyCredentials, TokenStore
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.turnstile import Turnstile
 from pipeline.maventa.caller import Caller, OperatorCredentials
 from pipeline.maventa.environment import OperatorHosts
 from pipeline.maventa.multipart import encode_upload
@@ -65,8 +66,9 @@ class MaventaClient(ReadingCalls):
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], datetime] = utc_now,
         random: Random | None = None,
+        turnstile: Turnstile | None = None,
     ) -> None:
-        """Set up; nothing connects yet. Without a transport the fast one is used."""
+        """Set up; nothing connects yet. Without a transport the fast one is used, without a turnstile nothing waits."""
         waits = timeouts or Timeouts()
         self._wire = Wire(
             base_url=hosts.ax,
@@ -74,7 +76,9 @@ class MaventaClient(ReadingCalls):
             timeouts=waits,
         )
         self._clock = clock
-        caller = Caller(wire=self._wire, store=token_store, clock=clock, random=random or SystemRandom())
+        caller = Caller(
+            wire=self._wire, store=token_store, clock=clock, random=random or SystemRandom(), turnstile=turnstile
+        )
         super().__init__(caller)
         self._prober = Prober(caller=caller, clock=clock)
 

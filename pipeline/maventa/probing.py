@@ -136,7 +136,7 @@ class Prober:
 
         async def look_at(uuid: UUID) -> Sighting:
             async with places:
-                return await self._look_at(token, uuid)
+                return await self._look_at(credentials.company_id, token, uuid)
 
         sightings = await asyncio.gather(*(look_at(uuid) for uuid in uuids))
         return dict(zip(uuids, sightings, strict=True))
@@ -150,7 +150,11 @@ class Prober:
         if isinstance(token, Outcome):
             return token
         answer = await self._caller.ask_with(
-            token, Question(method="GET", path="/oauth2/current"), phase=Phase.PROOF, success=OK
+            token,
+            Question(method="GET", path="/oauth2/current"),
+            company_id=credentials.company_id,
+            phase=Phase.PROOF,
+            success=OK,
         )
         if isinstance(answer, Outcome):
             return answer
@@ -170,9 +174,11 @@ class Prober:
         token = await self._caller.token(credentials)
         return token if isinstance(token, Outcome) else _doubt_scopes(token.scope.split(), proof.http_status)
 
-    async def _look_at(self, token: AccessToken, uuid: UUID) -> Sighting:
+    async def _look_at(self, company_id: UUID, token: AccessToken, uuid: UUID) -> Sighting:
         question = Question(method="GET", path=f"/v1/invoices/{uuid}")
-        answer = await self._caller.ask_with(token, question, phase=Phase.PROVEN_PROBE, success=OK)
+        answer = await self._caller.ask_with(
+            token, question, company_id=company_id, phase=Phase.PROVEN_PROBE, success=OK
+        )
         if isinstance(answer, Outcome):
             return Sighting(outcome=answer)
         row = answer.parse(INVOICE)

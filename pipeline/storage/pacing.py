@@ -38,6 +38,10 @@ LOCK = text("""
     SELECT * FROM pace WHERE (scope, lane) IN (SELECT * FROM unnest(CAST(:scopes AS text[]), CAST(:lanes AS text[])))
     ORDER BY scope <> :host, scope, lane FOR UPDATE
 """)
+OWN = text("""
+    SELECT id::text AS scope, uploads_per_second, reads_per_second FROM company
+    WHERE id = ANY(CAST(:scopes AS uuid[])) AND (uploads_per_second IS NOT NULL OR reads_per_second IS NOT NULL)
+""")
 TAKE = text("UPDATE pace SET next_at = :next_at WHERE scope = :scope AND lane = :lane")
 NOTE = text("""
     UPDATE pace SET blocked_until = :blocked_until, rate = :rate, noise = :noise, refused_rate = :refused_rate,
@@ -141,8 +145,8 @@ def reserve(
     return plan
 
 
-def note(session: Session, noted: Mapping[Key, Noted], *, host: str, limited: Iterable[Key], now: datetime) -> None:
-    """Count what happened, learn from it where no limit is set (`limited`), and let blocks only grow.
+def note(session: Session, noted: Mapping[Key, Noted], *, host: str, settings: Settings, now: datetime) -> None:
+    """Count what happened, learn from it where no limit is set, and let blocks only grow.
 
     Rows must be there (`seat`).
     """
@@ -151,12 +155,21 @@ def note(session: Session, noted: Mapping[Key, Noted], *, host: str, limited: It
     connection = session.connection()
     connection.execute(HURRY)
     rows = connection.execute(LOCK, {**_names(noted), "host": host}).all()
-    is_set = frozenset(limited)
-    changes = [
-        _noted(row, noted[row.scope, Lane(row.lane)], is_set=(row.scope, Lane(row.lane)) in is_set, now=now)
-        for row in rows
-    ]
-    connection.execute(NOTE, changes)
+    fixed = _fixed(session, noted, host=host, settings=settings)
+    keyed = [((row.scope, Lane(row.lane)), row) for row in rows]
+    connection.execute(NOTE, [_noted(row, noted[key], is_set=key in fixed, now=now) for key, row in keyed])
+
+
+def _fixed(session: Session, keys: Iterable[Key], *, host: str, settings: Settings) -> set[Key]:
+    """Return the keys whose limit a person set: nothing is to be found out there."""
+    companies = [scope for scope, _ in keys if scope != host]
+    own = {row.scope: row for row in session.connection().execute(OWN, {"scopes": companies})} if companies else {}
+    found = {key for key in keys if common_limit(settings, key[1], is_host=key[0] == host) is not None}
+    for scope, lane in keys:
+        row = own.get(scope)
+        if row is not None and (row.uploads_per_second if lane is Lane.UPLOAD else row.reads_per_second) is not None:
+            found.add((scope, lane))
+    return found
 
 
 def _noted(row: SqlRow[Any], more: Noted, *, is_set: bool, now: datetime) -> dict[str, object]:

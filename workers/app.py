@@ -9,7 +9,9 @@ from pipeline.bootstrap import longest_exchange_seconds
 from pipeline.settings import Settings, load_settings
 from workers.schedule import beat_schedule
 
-QUEUE_NAMES = ("dispatch", "send", "poll", "route")
+QUEUE_NAMES = ("dispatch", "send", "express", "poll", "route")
+"""`express` is read by the workers of `send` too, in turns: a message there waits for one chunk at most, however many
+wait in `send`, and cannot keep those waiting either."""
 
 SOFT_LIMIT_MARGIN_SECONDS = 60
 """On top of the longest exchange, for claiming, recording and a token."""
@@ -55,6 +57,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
             # Above the hard limit, or a running chunk would be delivered a second time (kombu#337).
             "visibility_timeout": int(hard_limit) + 60,
             "priority_steps": [0],
+            # The queue that was just served goes to the end: express chunks pass the others and never starve them.
+            "queue_order_strategy": "round_robin",
             "socket_keepalive": True,
             "health_check_interval": 10,
             "socket_connect_timeout": 2,

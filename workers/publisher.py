@@ -20,10 +20,11 @@ class CeleryPublisher:
         """See ChunkPublisher.publish. The message dies with the lease it was stamped with."""
         ids = [str(invoice_id) for invoice_id in chunk.invoice_ids]
         task = "probe" if chunk.is_probe else "send"
+        queue = "express" if chunk.is_express else "send"
         shown = {"company": chunk.company_name, "count": len(ids), "first": ids[:FIRST_SHOWN]}
         arguments = {"company_id": str(chunk.company_id), "epoch": chunk.epoch, "invoices": ids}
         try:
             # What Flower shows instead of a hundred UUIDs; we never retry a task, which would lose it.
-            app.send_task(task, kwargs=arguments, kwargsrepr=repr(shown), queue="send", expires=self._expires)
+            app.send_task(task, kwargs=arguments, kwargsrepr=repr(shown), queue=queue, expires=self._expires)
         except (OperationalError, OSError) as exc:
             raise ServiceUnavailableError("the broker cannot be reached; the chunk is due again by itself") from exc

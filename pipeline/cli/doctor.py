@@ -31,6 +31,8 @@ from pipeline.storage.leases import last_rung_at
 from pipeline.storage.schema import current_revision, newest_revision
 
 TIMEOUT_SECONDS = 5.0
+QUEUES = ("dispatch", "send", "express", "poll", "route")
+"""Those of workers/app.py."""
 SILENT_BEAT_SECONDS = 30.0
 OVERDUE_SECONDS = 60.0
 LOW_DISK_BYTES = 1024**3
@@ -124,7 +126,7 @@ def _broker(settings: Settings) -> list[Finding]:
     client = redis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS)
     try:
         client.ping()
-        waiting = sum(int(client.llen(queue)) for queue in ("dispatch", "send", "poll", "route"))
+        waiting = sum(int(client.llen(queue)) for queue in QUEUES)
     except redis.RedisError as exc:
         found = f"cannot be reached ({type(exc).__name__})"
         return [Finding(check="broker", ok=False, found=found, what_to_do="start it; invoices wait in the database")]

@@ -146,7 +146,7 @@ class Stack:
         if self._plan.simulator_arguments is not None:
             specifications.append(self._simulator())
         specifications += [
-            self._worker("send", "send", self._plan.send_processes),
+            self._worker("send", "send,express", self._plan.send_processes),
             self._worker("pump", "dispatch", self._plan.pump_processes),
             self._worker("follow", "poll,route", self._plan.follow_processes),
             *(self._beat(number) for number in range(1, self._plan.beats + 1)),
@@ -179,7 +179,7 @@ class Stack:
 
     def _worker(self, name: str, queues: str, processes: int) -> ProcessSpec:
         command = (*CELERY, "worker", "-n", f"{name}@%h", "-Q", queues, "-c", str(processes), "-P", "prefork", *QUIET)
-        return replace(self._process(f"worker-{name}", command), ready_text=" ready.", beside_previous=queues != "send")
+        return replace(self._process(f"worker-{name}", command), ready_text=" ready.", beside_previous=name != "send")
 
     def _simulator(self) -> ProcessSpec:
         url = self.urls["simulator"]

@@ -203,7 +203,7 @@ def test_every_queue_has_a_worker() -> None:
     commands = [words(SERVICES[name]["command"]) for name in ("send", "pump", "follow")]
     read = {queue for command in commands for queue in command[command.index("-Q") + 1].split(",")}
 
-    assert read == {"dispatch", "send", "poll", "route"}
+    assert read == {"dispatch", "send", "express", "poll", "route"}
 
 
 def test_as_many_beats_as_asked_for(tmp_path: Path) -> None:

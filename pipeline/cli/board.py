@@ -16,8 +16,10 @@ from rich.text import Text
 
 from pipeline.bootstrap import open_database
 from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
+from pipeline.cli.pace import forecast_as_object, forecast_lines
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.state import State
+from pipeline.services.forecast import Flow, read_flow
 from pipeline.services.watch import read_alarms
 from pipeline.settings import Settings, load_settings
 from pipeline.storage.alarms import Alarm, count_alarms
@@ -46,6 +48,7 @@ class Board:
     oldest: dict[State, datetime]
     alarms: tuple[Alarm, ...]
     alarms_by_kind: dict[str, int]
+    flow: Flow
 
     @property
     def held(self) -> tuple[Company, ...]:
@@ -74,14 +77,15 @@ def board(
 def read_board(database: Database, settings: Settings) -> Board:
     """Read the board; cheap however many invoices there are. Raises: ServiceUnavailableError."""
     with database.transaction() as session:
-        at = read_clock(session)
+        at, tallies, companies = read_clock(session), read_tallies(session), tuple(list_companies(session))
         return Board(
             at=at,
-            tallies=read_tallies(session),
-            companies=tuple(list_companies(session)),
+            tallies=tallies,
+            companies=companies,
             oldest=read_oldest(session),
             alarms=tuple(read_alarms(session, settings, now=at)),
             alarms_by_kind=count_alarms(session),
+            flow=read_flow(session, settings, tallies=tallies, companies=companies, now=at),
         )
 
 
@@ -124,6 +128,8 @@ def as_object(board: Board) -> dict[str, object]:
             for alarm in board.alarms
         ],
         "alarms_by_kind": board.alarms_by_kind,
+        "forecast": forecast_as_object(board.flow.forecast),
+        "fairness": board.flow.fairness,
     }
 
 
@@ -157,7 +163,7 @@ def _cases(tallies: Tallies) -> dict[str, int]:
 
 def for_people(board: Board) -> Group:
     """Return the board for a screen of 80 columns or more; what needs a person stands above what is well."""
-    parts: list[RenderableType] = [_headline(board), _states(board)]
+    parts: list[RenderableType] = [_headline(board), forecast_lines(board.flow), _states(board)]
     if any(alarm.kind != HELD_ALARM for alarm in board.alarms):
         parts.append(_alarms(board))
     if board.held:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Annotated
 from uuid import UUID
 
@@ -15,7 +16,14 @@ from pipeline.cli.output import JsonOption, escape, friendly_errors, out, print_
 from pipeline.domain.credentials import DEFAULT_SCOPES, CompanyCredentials
 from pipeline.domain.errors import InvalidInputError
 from pipeline.settings import load_settings
-from pipeline.storage.companies import Company, find_company, list_companies, release_company, save_company
+from pipeline.storage.companies import (
+    Company,
+    find_company,
+    list_companies,
+    release_company,
+    save_company,
+    set_limits,
+)
 
 company_app = typer.Typer(no_args_is_help=True, help="The companies we send for, with their keys.")
 
@@ -64,6 +72,53 @@ def list_(as_json: JsonOption = False) -> None:
     out().print(_table(companies) if companies else "No company yet: postiljon company add")
 
 
+@company_app.command(epilog="Example: postiljon company limit 'Myyjä Oy' --uploads 10 --weight 2")
+def limit(
+    company: Annotated[str, typer.Argument(help="UUID or name.")],
+    uploads: Annotated[str | None, typer.Option(metavar="N|none", help="Uploads a second.")] = None,
+    reads: Annotated[str | None, typer.Option(metavar="N|none", help="Everything else a second.")] = None,
+    weight: Annotated[str | None, typer.Option(metavar="W", help="Its share beside others; 1 is usual.")] = None,
+    cap: Annotated[str | None, typer.Option(metavar="N|none", help="Invoices with workers at once.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set how fast a company may send, and its share; takes effect within a second. Without options it shows them."""
+    given = {"uploads_per_second": uploads, "reads_per_second": reads, "weight": weight, "cap": cap}
+    with friendly_errors():
+        changes = {name: _number(name, value) for name, value in given.items() if value is not None}
+        with open_database(load_settings()) as database, database.transaction() as session:
+            found = find_company(session, company)
+            if changes:
+                found = set_limits(session, found.id, changes)
+    if as_json:
+        print_json(_as_json(found))
+        return
+    out().print(f"[bold]{escape(found.name)}[/]  {found.id}\n{_limits(found)}")
+
+
+def _number(name: str, value: str) -> float | None:
+    if value.strip().lower() == "none":
+        return None
+    try:
+        number = float(value)
+    except ValueError as exc:
+        raise InvalidInputError(f"{name} is a number or none, not {value!r}") from exc
+    if not isfinite(number):
+        raise InvalidInputError(f"{name} is a number or none, not {value!r}")
+    return int(number) if name == "cap" and number.is_integer() else number
+
+
+def _limits(company: Company) -> str:
+    """Put in words what is not as with every company; the settings may limit all of them besides."""
+    uploads = f"uploads {_rate(company.uploads_per_second)}"
+    reads = f"reads {_rate(company.reads_per_second)}"
+    at_once = "no cap" if company.cap is None else f"at most {company.cap:,} at once"
+    return f"{uploads}, {reads}, weight {company.weight:g}, {at_once}"
+
+
+def _rate(limit: float | None) -> str:
+    return "without a limit of their own" if limit is None else f"at most {limit:g} a second"
+
+
 def _table(companies: Sequence[Company]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     # A UUID is copied, so it is never cut; what is long wraps beside it.
@@ -77,6 +132,8 @@ def _table(companies: Sequence[Company]) -> Table:
             told.append(f"  held since {_minute(company.held_since)}\n", style="yellow")
             told.append(f"{company.hold_reason}\nwhat to do: {company.hold_advice or 'mend it at the operator'}\n")
             told.append(f"next check {_minute(company.check_at)}", style="dim")
+        if _is_limited(company):
+            told.append(f"\n{_limits(company)}", style="dim")
         table.add_row(str(company.id), told)
     return table
 
@@ -92,13 +149,18 @@ def show(
     if as_json:
         print_json(_as_json(found))
         return
-    out().print(f"[bold]{escape(found.name)}[/]  {found.id}\nscopes: {' '.join(found.scopes)}")
+    out().print(f"[bold]{escape(found.name)}[/]  {found.id}\nscopes: {' '.join(found.scopes)}\n{_limits(found)}")
     if found.hold_reason is None:
         out().print("active: its invoices are sent")
     else:
         out().print(f"held since {_minute(found.held_since)}: {escape(found.hold_reason)}")
         out().print(f"what to do: {escape(found.hold_advice or 'mend it at the operator')}")
         out().print(f"next check {_minute(found.check_at)}; its invoices go on by themselves")
+
+
+def _is_limited(company: Company) -> bool:
+    own = (company.uploads_per_second, company.reads_per_second, company.cap)
+    return company.weight != 1 or any(value is not None for value in own)
 
 
 def _minute(at: datetime | None) -> str:
@@ -124,4 +186,8 @@ def _as_json(company: Company) -> dict[str, object]:
         "next_check": company.check_at,
         "holds": company.holds,
         "created_at": company.created_at,
+        "uploads_per_second": company.uploads_per_second,
+        "reads_per_second": company.reads_per_second,
+        "weight": company.weight,
+        "cap": company.cap,
     }

@@ -1,6 +1,6 @@
 """Companies and their keys: stored encrypted, handed out as credentials. Knows nothing of tokens or HTTP."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -55,12 +55,19 @@ DUE_FOR_CHECK = text(f"""
     WHERE id = due_id RETURNING id
 """)
 
+LIMITS = ("uploads_per_second", "reads_per_second", "weight", "cap")
+"""The columns that `set_limits` writes."""
+
 CHECK_SECONDS = 60.0
 HOLDS_A_ROUND = 1000
 TRIAL = timedelta(seconds=120)
 """How long a company let in again sends one invoice alone: long enough for a probe, an upload and their timeouts.
 Then the others go on whether or not it was taken."""
 HELD_ALARM = "company_held"
+LEAST_LIMIT, MOST_LIMIT = 0.001, 100_000
+"""One in a quarter of an hour, and more than any fleet does: what lies beyond is a slip of the hand."""
+LEAST_WEIGHT, MOST_WEIGHT = 0.01, 1000
+"""Further apart, the lighter one of two would hardly ever have its turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,12 @@ class Company:
     holds: int
     """Holds in a row, without an acceptance between them."""
     created_at: datetime
+    uploads_per_second: float | None = None
+    """The operator's limit for this company alone; None: the one of the settings, or none."""
+    reads_per_second: float | None = None
+    weight: float = 1.0
+    cap: int | None = None
+    """At most so many of its invoices with workers at once."""
 
 
 def save_company(session: Session, credentials: CompanyCredentials, *, name: str, vault: Vault, now: datetime) -> bool:
@@ -117,6 +130,23 @@ def find_company(session: Session, named: UUID | str) -> Company:
 def list_companies(session: Session) -> list[Company]:
     """Return all companies by name."""
     return [_company(row) for row in session.exec(select(CompanyRow).order_by(col(CompanyRow.name)))]
+
+
+def set_limits(session: Session, company_id: UUID, changes: Mapping[str, float | None]) -> Company:
+    """Set some of LIMITS of a company and return it; the others stay. None takes a limit away.
+
+    Raises: InvalidInputError naming what is out of range, UnknownCompanyError.
+    """
+    for name, value in changes.items():
+        _check_limit(name, value)
+    row = session.get(CompanyRow, company_id)
+    if row is None:
+        raise UnknownCompanyError(f"unknown company {company_id}")
+    for name, value in changes.items():
+        setattr(row, name, value)
+    session.add(row)
+    session.flush()
+    return _company(row)
 
 
 def read_credentials(session: Session, company_id: UUID, *, vault: Vault) -> CompanyCredentials:
@@ -205,6 +235,20 @@ def take_holds_to_check(
     return [row.id for row in rows]
 
 
+def _check_limit(name: str, value: float | None) -> None:
+    if name not in LIMITS:
+        raise InvalidInputError(f"a company has no limit {name!r}; it has {', '.join(LIMITS)}")
+    if value is None:
+        if name == "weight":
+            raise InvalidInputError("a company always has a weight; 1 is the usual one")
+        return
+    least, most = (LEAST_WEIGHT, MOST_WEIGHT) if name == "weight" else (LEAST_LIMIT, MOST_LIMIT)
+    least = 1 if name == "cap" else least
+    if not least <= value <= most or (name == "cap" and value != int(value)):
+        what = "a whole number" if name == "cap" else "a number"
+        raise InvalidInputError(f"{name} is {what} from {least:g} to {most:g}, not {value:g}")
+
+
 def _tell(session: Session, company_id: UUID, told: str, *, now: datetime) -> None:
     raise_alarm(session, HELD_ALARM, str(company_id), told=told, now=now, company_id=company_id)
 
@@ -229,4 +273,8 @@ def _company(row: CompanyRow) -> Company:
         check_at=row.check_at if row.hold_reason is not None else None,
         holds=row.holds,
         created_at=row.created_at,
+        uploads_per_second=row.uploads_per_second,
+        reads_per_second=row.reads_per_second,
+        weight=row.weight,
+        cap=row.cap,
     )

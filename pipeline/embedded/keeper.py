@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.embedded.process import ProcessSpec
 
-FIRST_DELAY_SECONDS = 0.2
-LONGEST_DELAY_SECONDS = 15.0
-STEADY_SECONDS = 30.0  # a process that ran this long is trusted again: its next restart is quick
+FIRST_PAUSE_SECONDS = 0.2
 
 
 class Keeper:
@@ -36,7 +34,8 @@ class Keeper:
         self._log_start = 0
         self._started_at = 0.0
         self._next_start_at = 0.0
-        self._delay = FIRST_DELAY_SECONDS
+        self._ready_at: float | None = None
+        self._pause = FIRST_PAUSE_SECONDS
 
     @property
     def pid(self) -> int | None:
@@ -66,6 +65,7 @@ class Keeper:
         )
         self.beginning = started(self.process.pid)
         self._started_at = time.monotonic()
+        self._ready_at = None
         self.phase = ProcessPhase.STARTING
 
     def is_up(self) -> bool:
@@ -82,7 +82,7 @@ class Keeper:
             self.phase = ProcessPhase.DONE
             return True
         if not self.specification.one_shot and self._is_ready():
-            self.phase = ProcessPhase.RUNNING
+            self._trust()
             return True
         if time.monotonic() - self._started_at > self.specification.ready_seconds:
             raise self.failure(f"was not ready within {self.specification.ready_seconds:g} seconds")
@@ -128,10 +128,10 @@ class Keeper:
             self.phase = ProcessPhase.EXITED
             return True
         now = time.monotonic()
-        if now - self._started_at > STEADY_SECONDS:
-            self._delay = FIRST_DELAY_SECONDS
-        self._next_start_at = now + self._delay
-        self._delay = min(self._delay * 2, LONGEST_DELAY_SECONDS)
+        if self._ready_at is not None and now - self._ready_at >= self.specification.steady_seconds:
+            self._pause = FIRST_PAUSE_SECONDS
+        self._next_start_at = now + self._pause
+        self._pause = min(self._pause * 2, self.specification.longest_pause_seconds)
         self.phase = ProcessPhase.RESTARTING
         return True
 
@@ -139,6 +139,10 @@ class Keeper:
         if self.phase is not ProcessPhase.STARTING:
             return False
         if self._is_ready():
-            self.phase = ProcessPhase.RUNNING
+            self._trust()
             return True
         return False
+
+    def _trust(self) -> None:
+        self._ready_at = time.monotonic()
+        self.phase = ProcessPhase.RUNNING

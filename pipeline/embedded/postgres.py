@@ -22,7 +22,7 @@ from pipeline.embedded.errors import EmbeddedServiceError
 from pipeline.embedded.liveness import command_line, started, wait_until
 from pipeline.embedded.ports import LOOPBACK
 from pipeline.embedded.process import ProcessSpec
-from pipeline.embedded.server import EmbeddedServer
+from pipeline.embedded.server import LONGEST_PAUSE_SECONDS, EmbeddedServer
 from pipeline.embedded.spawning import python_script, tethered_command
 
 MAJOR_VERSION = "18"
@@ -120,6 +120,7 @@ class EmbeddedPostgres(EmbeddedServer):
             ready_seconds=self.start_seconds,
             stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to go
             stop_seconds=self.stop_seconds,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
         )
 
     def _initialise(self) -> None:

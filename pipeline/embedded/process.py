@@ -15,7 +15,8 @@ class ProcessSpec:
     ``environment`` is laid over the variables of the supervisor. ``ready`` is asked again and again until it says yes;
     ``ready_text`` must have appeared in the output since the start.
     A ``one_shot`` must end with status 0 within ``ready_seconds``. ``beside_previous`` starts and stops the process
-    together with the one before it in the list, instead of after it.
+    together with the one before it in the list, instead of after it. A process that ends is started again after a
+    pause, doubled each time up to ``longest_pause_seconds``; after ``steady_seconds`` of health the first one counts.
     """
 
     name: str
@@ -30,3 +31,5 @@ class ProcessSpec:
     beside_previous: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
+    longest_pause_seconds: float = 15.0
+    steady_seconds: float = 10.0

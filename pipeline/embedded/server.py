@@ -21,6 +21,8 @@ POLL_SECONDS = 0.02
 PORT_TAKEN = "Address already in use"
 STILL_IN_USE = "is still in use"
 STILL_IN_USE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 2.0
+"""Everything waits for a server that was killed, and starting it too early costs nothing."""
 DISK_FULL = ("No space left on device", "Check free disk space")
 LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[\d+\] ")
 

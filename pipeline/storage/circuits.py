@@ -32,7 +32,7 @@ COUNT = text("""
     WHERE scope = :scope
 """)
 OTHERS = text("""
-    SELECT scope, state, window_at, answered, failed, answered_at FROM circuit
+    SELECT * FROM circuit
     WHERE scope <> :scope AND (state <> 'closed' OR answered_at > :fresh)
 """)
 OPEN = text("""

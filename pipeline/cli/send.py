@@ -3,13 +3,15 @@
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from inspect import signature
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from pipeline.bootstrap import open_database
+from pipeline.bootstrap import open_database, utc_now
+from pipeline.cli.cases_words import moment
 from pipeline.cli.options import read_routing, with_routing
 from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, print_json
 from pipeline.domain.document import DocumentLimits
@@ -33,12 +35,20 @@ def build_send(bell: Bell) -> Callable[..., None]:
             str | None, typer.Option(help="Your own reference (one file); the UUID derives from it.")
         ] = None,
         batch: Annotated[str | None, typer.Option(help="Name under which these are submitted together.")] = None,
+        deadline: Annotated[
+            str | None,
+            typer.Option(
+                metavar="TIME",
+                help="By when the operator should have them: 2026-12-01T06:00 (this machine's time zone) or "
+                "2026-12-01T06:00+02:00. The earliest go first among the company's; what is late is sent too.",
+            ),
+        ] = None,
         as_json: JsonOption = False,
         **routing: object,
     ) -> None:
         """Submit invoices for sending, XML or ZIP. Running it twice sends once."""
         with friendly_errors():
-            _send(paths, company, uuid, reference, batch, as_json, routing, bell)
+            _send(paths, company, uuid, reference, batch, as_json, routing, bell, deadline=_read_deadline(deadline))
 
     send.__signature__ = with_routing(signature(send))  # type: ignore[attr-defined]  # typer reads it
     return send
@@ -53,6 +63,8 @@ def _send(
     as_json: bool,
     routing: dict[str, object],
     bell: Bell,
+    *,
+    deadline: datetime | None,
 ) -> None:
     settings = load_settings()
     options = read_routing(routing)
@@ -71,6 +83,7 @@ def _send(
             reference=reference,
             batch=batch,
             options=options,
+            deadline=deadline,
             bell=bell,
         ):
             shown.append(verdict)
@@ -83,6 +96,24 @@ def _send(
         _print_summary(counts)
     if counts[Verdict.REFUSED] or not counts[Verdict.QUEUED] + counts[Verdict.KNOWN]:
         raise typer.Exit(ExitStatus.NOT_ALL)
+
+
+def _read_deadline(given: str | None) -> datetime | None:
+    if given is None:
+        return None
+    wrong = f"--deadline {given!r} is no time: write it like 2026-12-01T06:00"
+    if len(given) <= len("2026-12-01"):
+        # A date alone would mean its first minute, and a person its last.
+        raise InvalidInputError(wrong)
+    try:
+        # Without a zone a person means the clock on the wall, of this machine.
+        deadline = datetime.fromisoformat(given).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise InvalidInputError(wrong) from exc
+    if deadline < utc_now():
+        # Not refused: the same command, run again after its deadline, must not leave half of the files unsent.
+        err().print(f"[yellow]the deadline {moment(deadline)} UTC is over; sent as soon as possible all the same[/]")
+    return deadline
 
 
 def _refuse_many(paths: list[str], limits: DocumentLimits) -> None:

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.bootstrap import open_database
+from pipeline.bootstrap import open_database, utc_now
 from pipeline.cli.cases_words import moment
 from pipeline.cli.output import JsonOption, err, friendly_errors, out, print_json
 from pipeline.cli.show_story import Who, additions_as_json, describe_case, operator_state, timeline, what_next, whose
@@ -124,6 +124,7 @@ def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]
         "uploads": invoice.uploads,
         "submitted_at": invoice.submitted_at,
         "accepted_at": invoice.accepted_at,
+        "deadline": invoice.deadline,
         "changed_at": invoice.changed_at,
     }
 
@@ -173,6 +174,7 @@ def _story_for_people(story: Story, following: str) -> Group:
         ("file", Text(f"{invoice.filename}  {invoice.format}  {invoice.size} bytes")),
         ("options", Text(_options(invoice))),
         ("submitted", Text(f"{moment(invoice.submitted_at)} UTC")),
+        *_deadline(invoice),
         ("sha-256", Text(invoice.document_sha256.hex())),
     ):
         facts.add_row(name, value)
@@ -181,6 +183,17 @@ def _story_for_people(story: Story, following: str) -> Group:
     head = Text.assemble(("Invoice ", "bold"), (_known(invoice.number), "bold"), f"  {invoice.id}")
     chain: list[RenderableType] = [Text(), _chain(story)] if len(story.chain) > 1 else []
     return Group(head, facts, *chain, Text(), _timeline(story))
+
+
+def _deadline(invoice: InvoiceRow) -> list[tuple[str, Text]]:
+    if invoice.deadline is None:
+        return []
+    line = Text(f"{moment(invoice.deadline)} UTC")
+    if (invoice.accepted_at or utc_now()) > invoice.deadline:
+        line.append(" missed" if invoice.accepted_at else " is over", style="yellow")
+    elif invoice.accepted_at:
+        line.append(" met", style="green")
+    return [("deadline", line)]
 
 
 def _operator(invoice: InvoiceRow) -> str:

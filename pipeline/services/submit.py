@@ -53,6 +53,7 @@ def submit(
     reference: str | None = None,
     batch: str | None = None,
     options: UploadOptions | None = None,
+    deadline: datetime | None = None,
     limits: DocumentLimits = DEFAULT_LIMITS,
     bell: Bell | None = None,
     now: datetime | None = None,
@@ -62,16 +63,32 @@ def submit(
     `company` is the operator's company UUID or our name for it. Without `uuid` one is derived from the company and
     `reference`, or the document's SHA-256, so that running twice sends once. `bell` is rung after the commit.
 
+    `deadline`, an aware instant, is by when it should be accepted: the earliest go first inside the company's share.
+    One that is over refuses nothing, the invoice is merely among the first; whatever misses its deadline is still sent.
+    What was submitted before keeps the deadline it had.
+
     Raises: UnknownCompanyError; DocumentError (the file, with what to do); UuidConflictError (the UUID is taken by
-    other bytes, options or company); InvalidInputError (reference or batch name). Nothing was written then.
+    other bytes, options or company); InvalidInputError (reference, batch name, or a deadline without time zone).
+    Nothing was written then.
     """
     owner = find_company(session, company)
     shown = stored_name(filename)
     reference, batch = _named("reference", reference, shown), _named("batch", batch, shown)
+    if deadline is not None and deadline.utcoffset() is None:
+        raise InvalidInputError(f"{shown}: the deadline {deadline.isoformat()} has no time zone; give it one")
     document = inspect(content, filename=filename, limits=limits)
     chosen = options or UploadOptions()
     key = uuid or derive_uuid(owner.id, reference=reference, sha256=document.sha256)
-    new = _new_invoice(document, key, owner.id, filename=shown, reference=reference, batch=batch, options=chosen)
+    new = _new_invoice(
+        document,
+        key,
+        owner.id,
+        filename=shown,
+        reference=reference,
+        batch=batch,
+        options=chosen,
+        deadline=deadline,
+    )
     with session.begin_nested():
         # A savepoint, so that a refused invoice leaves nothing behind in a transaction that goes on.
         created = insert_invoice(session, new, now=now or read_clock(session))
@@ -102,6 +119,7 @@ def _new_invoice(
     reference: str | None,
     batch: str | None,
     options: UploadOptions,
+    deadline: datetime | None,
 ) -> NewInvoice:
     header = document.header
     return NewInvoice(
@@ -121,6 +139,7 @@ def _new_invoice(
         currency=header.currency,
         seller_name=header.seller_name,
         buyer_name=header.buyer_name,
+        deadline=deadline,
     )
 
 

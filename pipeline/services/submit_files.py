@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO
 from uuid import UUID
@@ -48,6 +49,7 @@ def submit_files(
     reference: str | None = None,
     batch: str | None = None,
     options: UploadOptions | None = None,
+    deadline: datetime | None = None,
     bell: Bell | None = None,
 ) -> Iterator[FileVerdict]:
     """Submit files, folders, patterns and `-`, one after the other; yields a verdict for each.
@@ -72,6 +74,7 @@ def submit_files(
             reference=reference,
             batch=batch,
             options=options,
+            deadline=deadline,
             bell=bell,
         )
 
@@ -86,6 +89,7 @@ def _submit_one(
     reference: str | None,
     batch: str | None,
     options: UploadOptions | None,
+    deadline: datetime | None,
     bell: Bell | None,
 ) -> FileVerdict:
     try:
@@ -99,6 +103,7 @@ def _submit_one(
                 reference=reference,
                 batch=batch,
                 options=options,
+                deadline=deadline,
                 limits=limits,
                 bell=bell,
             )

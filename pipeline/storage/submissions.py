@@ -24,9 +24,10 @@ FIND_BATCH = text("SELECT id FROM batch WHERE company_id = :company AND name = :
 INSERT = text("""
     INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options, state, epoch,
         due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name, buyer_name,
-        submitted_at, changed_at)
+        deadline, submitted_at, changed_at)
     VALUES (:id, :company, :batch, :sha256, :size, :filename, :reference, CAST(:options AS jsonb), 'queued', 0,
-        :now, 0, 0, 0, :number, :format, :issue_date, :total, :currency, :seller_name, :buyer_name, :now, :now)
+        :now, 0, 0, 0, :number, :format, :issue_date, :total, :currency, :seller_name, :buyer_name,
+        :deadline, :now, :now)
     ON CONFLICT (id) DO NOTHING RETURNING id
 """)
 NOTE = text("""
@@ -55,6 +56,7 @@ class NewInvoice:
     currency: str | None
     seller_name: str | None
     buyer_name: str | None
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
         "currency": new.currency,
         "seller_name": new.seller_name,
         "buyer_name": new.buyer_name,
+        "deadline": new.deadline,
         "now": now,
     }
     if connection.execute(INSERT, invoice).one_or_none() is None:

@@ -59,7 +59,8 @@ def space(limit: float, *, is_adaptive: bool = False) -> timedelta:
         return timedelta(seconds=1 / limit)
     window = max(1.0, 1 / limit)
     turns = max(1, math.floor(limit * window + 1e-9))
-    return timedelta(seconds=(window + SLACK_SECONDS) / turns)
+    # Rounded up: a timedelta counts microseconds, and many small errors would add up.
+    return timedelta(microseconds=math.ceil((window + SLACK_SECONDS) * 1e6 / turns))
 
 
 @dataclass(frozen=True, kw_only=True)

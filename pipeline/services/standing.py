@@ -50,14 +50,11 @@ class Standing:
 
 def read_standing(session: Session, settings: Settings, *, now: datetime) -> Standing:
     """Tell who may be asked now. Two small reads; ends slow starts that are over."""
-    settle_circuits(session, now=now)
-    bounds = {scope: bound for scope, each in read_circuits(session).items() if (bound := room(each, now)) is not None}
     host = host_scope(settings)
+    settle_circuits(session, host=host, now=now)
+    bounds = {scope: bound for scope, each in read_circuits(session).items() if (bound := room(each, now)) is not None}
     in_all = bounds.get(host)
     by_company = {company: bound for scope, bound in bounds.items() if (company := company_of(scope)) is not None}
-    if in_all is not None:
-        # The host's canary counts alone: whoever it is asked for, even one with a circuit of its own.
-        by_company = {}
     for (scope, lane), pace in read_paces(session, settings, now, binding_only=True).items():
         if lane is not Lane.READ or pace.blocked_until is None or pace.blocked_until <= now:
             continue

@@ -59,7 +59,7 @@ RETRY_NOW = text("""
 CLOSE = text("""
     UPDATE circuit SET state = 'closed', since = :now, trips = 0, evidence = NULL, window_at = :now, answered = 0,
         failed = 0
-    WHERE scope = :scope AND state = 'closing' AND since = :since RETURNING *
+    WHERE scope = :scope AND state = :state AND since = :since RETURNING *
 """)
 # Silence of our own making is no alarm; the circuit's says what is the matter.
 FORGET_SILENCE = text("""
@@ -72,8 +72,14 @@ log = logging.getLogger(__name__)
 
 
 def read_circuits(session: Session) -> dict[str, Circuit]:
-    """Return the circuits that are not closed, by scope. One small read; nothing is locked."""
-    return {row.scope: _circuit(row) for row in session.connection().execute(READ)}
+    """Return the circuits that are not closed, by scope. One small read; nothing is locked.
+
+    While a host's is not closed, those of companies say nothing and are left out: only the host's canary counts, and
+    whoever it is asked for.
+    """
+    found = {row.scope: _circuit(row) for row in session.connection().execute(READ)}
+    hosts = {scope: each for scope, each in found.items() if company_of(scope) is None}
+    return hosts or found
 
 
 def note_evidence(
@@ -151,10 +157,13 @@ def end_canary(
     )
 
 
-def settle_circuits(session: Session, *, now: datetime) -> None:
-    """Close the circuits whose slow start has come to its end: where nothing goes on, nobody else would."""
+def settle_circuits(session: Session, *, host: str, now: datetime) -> None:
+    """Close the circuits whose slow start has come to its end: where nothing goes on, nobody else would.
+
+    So are those of hosts that the installation asked before it was set to `host`: nobody will ever be their canary.
+    """
     for circuit in read_circuits(session).values():
-        if rules.is_recovered(circuit, now):
+        if rules.is_recovered(circuit, now) or (company_of(circuit.scope) is None and circuit.scope != host):
             _close(session, circuit, now=now)
 
 
@@ -229,10 +238,11 @@ def _started(session: Session, circuit: Circuit, *, now: datetime) -> Circuit:
 
 
 def _close(session: Session, circuit: Circuit, *, now: datetime) -> Circuit:
-    parameters = {"scope": circuit.scope, "since": circuit.since, "now": now}
+    parameters = {"scope": circuit.scope, "state": circuit.state.value, "since": circuit.since, "now": now}
     row = session.connection().execute(CLOSE, parameters).one_or_none()
     if row is None:
         return circuit
+    alarms.end_alarm(session, CIRCUIT_OPEN, circuit.scope, now=now)
     log.info("all goes again", extra={"event": "circuit_closed", "scope": circuit.scope})
     return _circuit(row)
 

@@ -149,7 +149,7 @@ def test_slow_start_without_traffic_comes_to_its_end_too(database):
 
     for seconds, state in ((16, CircuitState.CLOSING), (17, None)):
         with database.transaction() as session:
-            circuits.settle_circuits(session, now=NOW + seconds * SECOND)
+            circuits.settle_circuits(session, host=HOST, now=NOW + seconds * SECOND)
         found = read(database)
         assert (found.state if found else None) is state
 
@@ -241,6 +241,34 @@ def test_only_company_there_is_means_the_host(database, company):
 
     assert read(database).state is CircuitState.OPEN
     assert read(database, company) is None
+
+
+def test_companys_circuit_says_nothing_while_the_hosts_is_open(database, company, other):
+    """Only the host's canary counts, whoever it is asked for; the company's trouble, if it is still there, after it."""
+    for tenth in range(15):
+        note(database, company, failed=3, now=NOW + tenth * SECOND / 10)
+        note(database, other, answered=1, now=NOW + tenth * SECOND / 10)
+    assert read(database, company).state is CircuitState.OPEN
+    later = NOW + MINUTE
+    note(database, failed=10, now=later)
+    assert (read(database).state, read(database, company)) == (CircuitState.OPEN, None)
+    go(database, now=later + 5 * SECOND, until=later + MINUTE)
+    end(database, until=later + MINUTE, ok=True, now=later + 6 * SECOND)
+
+    with database.transaction() as session:
+        circuits.settle_circuits(session, host=HOST, now=later + MINUTE)
+
+    assert read(database, company).state is CircuitState.OPEN
+
+
+def test_circuit_of_a_host_nobody_asks_any_more_is_closed(database):
+    note(database, failed=10)
+
+    with database.transaction() as session:
+        circuits.settle_circuits(session, host="elsewhere.example", now=NOW)
+
+    assert read(database) is None
+    assert alarms_on(database) == {}
 
 
 def test_opening_forgets_the_silence_it_explains(database, company, other):

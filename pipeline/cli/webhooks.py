@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from pipeline.bootstrap import Machine
-from pipeline.cli.output import ExitStatus, JsonOption, escape, friendly_errors, out, print_json
+from pipeline.cli.output import ExitStatus, JsonOption, escape, friendly_errors, out, print_error, print_json
 from pipeline.domain.errors import ConfigurationError
 from pipeline.services.arming import require_armed
 from pipeline.services.together import finish_all
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 SECRET_BYTES = 32
 COMPANIES_AT_ONCE = 10
+FAILED = frozenset({Done.REFUSED, Done.UNCLEAR})
 
 Companies = Annotated[list[str] | None, typer.Argument(help="Companies by UUID or name.", metavar="[COMPANY]...")]
 All = Annotated[bool, typer.Option("--all", help="All companies.")]
@@ -150,15 +151,25 @@ def _print_reports(reports: Sequence[tuple[Company, Report]], as_json: bool) -> 
         print_json({"webhooks": rows})
     else:
         for owner, report in reports:
+            if report.done in FAILED:
+                continue
             told = f": {escape(report.told)}" if report.told else ""
             out().print(f"{escape(owner.name)}: {report.done.value}{told}", soft_wrap=True)
         if not reports:
             out().print("No company yet: postiljon company add")
+    _print_failures(reports)
     ends = {report.done for _, report in reports}
     if Done.REFUSED in ends:
         raise typer.Exit(ExitStatus.NOT_ALL)
     if Done.UNCLEAR in ends:
         raise typer.Exit(ExitStatus.UNAVAILABLE)
+
+
+def _print_failures(reports: Sequence[tuple[Company, Report]]) -> None:
+    # On stderr with --json too: a script that keeps stderr alone is told what went wrong, and why.
+    for owner, report in reports:
+        if report.done in FAILED:
+            print_error(f"{owner.name}: {report.done.value}: {report.told or 'the operator gave no reason'}")
 
 
 def _line_json(owner: Company, line: Line, show_url: bool) -> dict[str, object]:

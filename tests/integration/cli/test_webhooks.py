@@ -104,6 +104,20 @@ def test_operator_that_is_away_means_try_again(desk: Shell, monkeypatch: pytest.
     assert states(desk, status=1) == ["operator not asked"]
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["text", "json"])
+def test_failure_is_told_on_stderr(desk: Shell, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    """Whoever keeps stderr alone learns which company, what happened, why, and what to do."""
+    monkeypatch.setenv("POSTILJON_OPERATOR_URL", "http://127.0.0.1:1")
+
+    result = desk("webhooks", "register", "--all", *words)
+
+    assert result.exit_code == 3
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: demo: unclear: ")
+    assert "the connection was refused" in line
+    assert "run it again" in line
+
+
 def test_unacknowledged_are_asked_for_again(desk: Shell) -> None:
     """The operator is asked to send once more what it never got an answer for."""
     assert desk.json("webhooks", "resend", "--all")["webhooks"][0]["done"] == "asked"

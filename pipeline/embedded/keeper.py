@@ -71,6 +71,8 @@ class Keeper:
     def is_up(self) -> bool:
         """Tell whether the process is ready, or done if it is a one-shot.
 
+        One that is to be restarted may end once without having become ready.
+
         Raises: EmbeddedServiceError when it failed or takes too long.
         """
         if self.process is None:
@@ -78,7 +80,7 @@ class Keeper:
         status = self.process.poll()
         if status is not None:
             if status != 0 or not self.specification.one_shot:
-                raise self.failure(f"ended with status {status}")
+                return self._start_once_more(status)
             self.phase = ProcessPhase.DONE
             return True
         if not self.specification.one_shot and self._is_ready():
@@ -86,6 +88,17 @@ class Keeper:
             return True
         if time.monotonic() - self._started_at > self.specification.ready_seconds:
             raise self.failure(f"was not ready within {self.specification.ready_seconds:g} seconds")
+        return False
+
+    def _start_once_more(self, status: int) -> bool:
+        # A worker whose child is killed while it starts ends altogether, for instance: no reason to give up all others.
+        # What ends at once because it is set up wrongly does so again.
+        if self.restarts or not self.specification.restart or self.specification.one_shot:
+            raise self.failure(f"ended with status {status}")
+        if self.process is not None:
+            kill_group(self.process.pid)
+        self.restarts += 1
+        self.start()
         return False
 
     def failure(self, fact: str) -> EmbeddedServiceError:

@@ -143,9 +143,11 @@ class Supervisor:
                 return
             keeper.start()
             self._publish()
-        waiting = group
+        waiting, restarts = group, 0
         while waiting and not self._stopping.is_set():
             waiting = [keeper for keeper in waiting if not keeper.is_up()]
+            if restarts < (restarts := sum(keeper.restarts for keeper in group)):
+                self._publish()
             if waiting:
                 self._stopping.wait(POLL_SECONDS)
         self._publish()

@@ -192,6 +192,21 @@ def test_a_failed_start_is_one_line_and_leaves_nothing(tmp_path, options, code, 
     assert running(tmp_path) is None
 
 
+def test_a_process_that_ends_once_while_it_starts_stops_nobody(tmp_path):
+    """A worker ends altogether when a child of it is killed during its start; the others need not go with it."""
+    note = tmp_path / "tried"
+    code = (
+        f"import os, pathlib, signal, sys; note = pathlib.Path({str(note)!r}); first = not note.exists(); note.touch();"
+        " first and sys.exit('child lost'); print('armed', flush=True); signal.pause()"
+    )
+    specifications = [python("good", FOREVER), python("worker", code, ready_text="armed")]
+
+    with Supervisor(tmp_path / "state", specifications) as supervisor:
+        assert process(supervisor, "worker").restarts == 1
+        assert running(tmp_path / "state").processes[1].pid == process(supervisor, "worker").pid
+        assert process(supervisor, "good").restarts == 0
+
+
 def test_a_missing_program_is_one_clear_line(tmp_path):
     with pytest.raises(EmbeddedServiceError, match="cannot run /no/such/program: No such file"):
         Supervisor(tmp_path, [ProcessSpec(name="ghost", command=("/no/such/program",), ready=lambda: False)]).start()

@@ -11,6 +11,7 @@ from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.environment import OperatorHosts
 from pipeline.maventa.transport import Timeouts
 from pipeline.services.arm import Armer
+from pipeline.services.departure import DepartureGate
 from pipeline.services.dispatch import Dispatcher
 from pipeline.services.follow import Follower
 from pipeline.services.gate import Gate
@@ -73,11 +74,12 @@ class Machine:
         self.vault = build_vault(settings)
         self.clock = FleetClock(self.database)
         self.gate = Gate(database=self.database, settings=settings, clock=self.clock, chance=random.random)
+        self.departure_gate = DepartureGate(self.gate)
         self.client = _build_client(
             settings,
             DatabaseTokenStore(self.database, self.vault, clock=self.clock),
             clock=self.clock,
-            turnstile=self.gate,
+            turnstile=self.departure_gate,
         )
         self.operator = MaventaOperator(self.client)
 
@@ -91,6 +93,8 @@ class Machine:
             settings=self.settings,
             clock=self.clock,
             chance=random.random,
+            points=Points(self.settings.points_folder),
+            gate=self.departure_gate,
         )
 
     @cached_property

@@ -136,7 +136,13 @@ class MaventaClient(ReadingCalls):
         """
         sightings = await self.look(credentials, uuids)
         return {
-            uuid: replace(seen.outcome, operator_number=seen.number, operator_total=seen.gross_total)
+            uuid: replace(
+                seen.outcome,
+                operator_number=seen.number,
+                operator_total=seen.gross_total,
+                operator_seller=seen.sender_name,
+                operator_buyer=seen.recipient_name,
+            )
             for uuid, seen in sightings.items()
         }
 

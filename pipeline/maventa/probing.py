@@ -50,6 +50,8 @@ class Sighting:
     number: str | None = None
     gross_total: Decimal | None = None
     created_at: datetime | None = None
+    sender_name: str | None = None
+    recipient_name: str | None = None
 
 
 def list_question(uuids: Sequence[UUID]) -> Question:
@@ -189,7 +191,14 @@ class Prober:
 
     def _seen(self, row: InvoiceAnswer) -> Sighting:
         outcome = judge_answer(Phase.PROBE, HTTPStatus.OK, now=self._clock(), operator_status=row.status)
-        return Sighting(outcome=outcome, number=row.number, gross_total=row.sum_tax, created_at=row.created_at)
+        return Sighting(
+            outcome=outcome,
+            number=row.number,
+            gross_total=row.sum_tax,
+            created_at=row.created_at,
+            sender_name=row.sender.name if row.sender else None,
+            recipient_name=row.recipient.name if row.recipient else None,
+        )
 
 
 def _is_about_the_list(outcome: Outcome) -> bool:

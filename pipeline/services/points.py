@@ -2,8 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from uuid import UUID
 
 
 class Point(StrEnum):
@@ -24,16 +26,27 @@ class Points:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def is_set(self, point: Point) -> bool:
+    def is_set(self, point: Point, ids: Iterable[UUID] = ()) -> bool:
         """Tell whether a process is to die at the point."""
-        return self._folder is not None and (self._folder / point.value).exists()
-
-    def reach(self, point: Point) -> None:
-        """Die here (SIGKILL) if a file of the point's name is in the folder; it is taken away first, so one dies."""
         if self._folder is None:
-            return
-        try:
-            (self._folder / point.value).unlink()
-        except OSError:
+            return False
+        names = (point.value, *(f"{point.value}.{each}" for each in ids))
+        return any((self._folder / name).exists() for name in names)
+
+    def reach(self, point: Point, ids: Iterable[UUID] = ()) -> None:
+        """Die here (SIGKILL) if a file of the point's name is in the folder; it is taken away first, so one dies.
+
+        A file named point, dot, UUID ends whoever reaches the point with that invoice, again and again: it stays.
+        """
+        if self._folder is None or not self._is_reached(self._folder, point, ids):
             return
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def _is_reached(self, folder: Path, point: Point, ids: Iterable[UUID]) -> bool:
+        if any((folder / f"{point.value}.{each}").exists() for each in ids):
+            return True
+        try:
+            (folder / point.value).unlink()
+        except OSError:
+            return False
+        return True

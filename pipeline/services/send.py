@@ -7,18 +7,22 @@ while it takes the next chunk, and are recorded when their answer or their timeo
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
+from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.services.arming import why_disarmed
+from pipeline.services.departure import Departure, DepartureGate, Elapsed, Leases, elapsed_seconds
+from pipeline.services.exchanges import Exchanges
 from pipeline.services.flight import Flight, Result, Work
 from pipeline.services.hold import hold_stopped
+from pipeline.services.points import Point, Points
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
 from pipeline.settings import Settings
 from pipeline.storage import claims, companies
@@ -30,8 +34,14 @@ LET_IN = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_THERE, OutcomeKind
 """Whoever hears this of one of its invoices was let in by the operator."""
 PATIENT_FLIGHTS = 10
 """Chunks with stragglers a process keeps in the air beside the next one; beyond that it waits for them."""
+RECORD_SECONDS = 3.0
+"""How long a process that ends waits for the database to take what was handed back or cut short."""
+BYTES_LEFT_SECONDS = 0.05
+"""So long after its beginning an exchange is taken to be out, where it is to end its process (points.py)."""
+NO_POINTS = Points(None)
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 C = TypeVar("C", bound=Claimed)
 
 
@@ -39,61 +49,117 @@ class Sender:
     """Takes chunks through the network. One per process; its methods run on that process's one event loop."""
 
     def __init__(
-        self, *, database: Database, vault: Vault, operator: Operator, settings: Settings, clock: Clock, chance: Chance
+        self,
+        *,
+        database: Database,
+        vault: Vault,
+        operator: Operator,
+        settings: Settings,
+        clock: Clock,
+        chance: Chance,
+        points: Points = NO_POINTS,
+        gate: DepartureGate | None = None,
+        elapsed: Elapsed = elapsed_seconds,
     ) -> None:
+        """`gate`: what the operator's exchanges pass; without it an exchange counts as out once it is asked for."""
         self._database = database
         self._vault = vault
         self._operator = operator
         self._settings = settings
         self._clock = clock
         self._chance = chance
+        self._points = points
+        self._elapsed = elapsed
         self._room = asyncio.Semaphore(settings.upload_concurrency)
         self._flights: set[asyncio.Task[None]] = set()
+        self._exchanges = Exchanges(gate)
+        self._drain_until: float | None = None
 
     async def send(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
         """Upload what is still ours of a chunk; return the counts of outcomes. Safe to call twice.
 
-        Returns when all are recorded, or after `straggler_seconds` with `in_the_air` counting the rest.
+        Returns when all are recorded, or after `straggler_seconds` with `in_the_air` counting the rest. A process that
+        ends takes nothing: the chunk is due again by its lease.
         """
+        if self._exchanges.is_ending:
+            return Counter()
+        since = self._elapsed()
         credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_uploads, company_id, ids, epoch)
-        work: list[Work] = [(self._upload(credentials, each), [each.id]) for each in claimed]
-        return await self._fly(work, epoch=epoch, company_id=company_id)
+        leases = self._leases(claimed, since=since)
+        work: list[Work] = [(self._upload(credentials, each, leases), [each.id]) for each in claimed]
+        return await self._fly(work, epoch=epoch, company_id=company_id, leases=leases)
 
     async def probe(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
         """Ask the operator about what is in doubt of a chunk; otherwise like `send`."""
+        if self._exchanges.is_ending:
+            return Counter()
+        since = self._elapsed()
         claim = partial(claims.claim_probes, poison_deaths=self._settings.poison_deaths)
         credentials, claimed = await asyncio.to_thread(self._claim, claim, company_id, ids, epoch)
+        leases = self._leases(claimed, since=since)
         parts = (claimed[start : start + IDS_PER_CALL] for start in range(0, len(claimed), IDS_PER_CALL))
-        work: list[Work] = [(self._ask(credentials, part), [each.id for each in part]) for part in parts]
-        return await self._fly(work, epoch=epoch, company_id=company_id)
+        work: list[Work] = [(self._ask(credentials, part, leases), [each.id for each in part]) for part in parts]
+        return await self._fly(work, epoch=epoch, company_id=company_id, leases=leases)
 
     async def drain(self, *, seconds: float) -> int:
-        """Wait for what is in the air, up to a deadline; return how many chunks were left to their leases."""
+        """Begin nothing any more; hand back what has not begun, wait for the rest, then cut it short.
+
+        Returns how many exchanges were cut short; they are due for a probe at once. Called twice, the first one's
+        grace counts.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._drain_until is None:
+            self._drain_until = now + seconds
+        self._exchanges.hand_back()
         if self._flights:
-            _, left = await asyncio.wait(self._flights, timeout=seconds)
-            return len(left)
-        return 0
+            await asyncio.wait(self._flights, timeout=max(self._drain_until - now, 0.0))
+        cut = self._exchanges.cut_short()
+        if self._flights:
+            await asyncio.wait(self._flights, timeout=RECORD_SECONDS)
+        return cut
 
-    async def _upload(self, credentials: CompanyCredentials, each: ClaimedUpload) -> list[Result]:
-        async with self._room:
-            outcome = await self._operator.upload(
-                credentials,
-                uuid=each.id,
-                content=each.content,
-                filename=each.filename,
-                is_zip=each.is_zip,
-                options=each.options,
-            )
-        return [(each, outcome)]
+    def _leases(self, claimed: Sequence[Claimed], *, since: float) -> Leases:
+        seconds = self._settings.claim_lease_seconds
+        return Leases([each.id for each in claimed], seconds=seconds, since=since, elapsed=self._elapsed)
 
-    async def _ask(self, credentials: CompanyCredentials, claimed: Sequence[Claimed]) -> list[Result]:
-        answers = await self._operator.probe(credentials, [each.id for each in claimed])
-        return [(each, answers[each.id]) for each in claimed]
+    async def _upload(self, credentials: CompanyCredentials, each: ClaimedUpload, leases: Leases) -> list[Result]:
+        async def exchange(departure: Departure) -> Outcome:
+            async with self._room:
+                return departure.begin() or await self._let_go(
+                    self._operator.upload(
+                        credentials,
+                        uuid=each.id,
+                        content=each.content,
+                        filename=each.filename,
+                        is_zip=each.is_zip,
+                        options=each.options,
+                    ),
+                    each.id,
+                )
 
-    async def _fly(self, work: Sequence[Work], *, epoch: int, company_id: UUID) -> Counter[str]:
+        return [(each, await self._exchanges.run([each.id], leases, exchange))]
+
+    async def _ask(self, credentials: CompanyCredentials, claimed: Sequence[Claimed], leases: Leases) -> list[Result]:
+        ids = [each.id for each in claimed]
+
+        async def exchange(departure: Departure) -> dict[UUID, Outcome] | Outcome:
+            return departure.begin() or await self._operator.probe(credentials, ids)
+
+        answers = await self._exchanges.run(ids, leases, exchange)
+        return [(each, answers if isinstance(answers, Outcome) else answers[each.id]) for each in claimed]
+
+    async def _let_go(self, exchange: Coroutine[Any, Any, Outcome], invoice_id: UUID) -> Outcome:
+        if not self._points.is_set(Point.BYTES_LEFT, [invoice_id]):
+            return await exchange
+        under_way = asyncio.ensure_future(exchange)
+        await asyncio.wait({under_way}, timeout=BYTES_LEFT_SECONDS)
+        self._points.reach(Point.BYTES_LEFT, [invoice_id])
+        return await under_way
+
+    async def _fly(self, work: Sequence[Work], *, epoch: int, company_id: UUID, leases: Leases) -> Counter[str]:
         flight = Flight(
             work,
-            record=lambda results, in_the_air: self._record(results, epoch, company_id, in_the_air),
+            record=lambda results, in_the_air: self._record(results, epoch, company_id, in_the_air, leases),
             patience_seconds=self._settings.claim_lease_seconds,
         )
         task = asyncio.ensure_future(flight.run())
@@ -110,6 +176,7 @@ class Sender:
     def _claim(
         self, claim: Callable[..., list[C]], company_id: UUID, ids: Sequence[UUID], epoch: int
     ) -> tuple[CompanyCredentials, list[C]]:
+        self._points.reach(Point.BEFORE_CLAIM, ids)
         now = self._clock()
         with self._database.transaction() as session:
             company = companies.find_company(session, company_id)
@@ -129,11 +196,42 @@ class Sender:
             log.error(disarmed, extra={"event": "disarmed", "epoch": epoch, "count": len(ids)})
         elif len(claimed) < len(ids):
             log.info("chunk seen before", extra={"event": "claim_found_less", "epoch": epoch, "count": len(ids)})
+        if claimed:
+            self._points.reach(Point.AFTER_CLAIM, [each.id for each in claimed])
         return credentials, claimed
 
-    def _record(self, results: Sequence[Result], epoch: int, company_id: UUID, in_the_air: Sequence[UUID]) -> None:
-        now = self._clock()
-        moves = [self._move(claimed, outcome, now=now) for claimed, outcome in results]
+    def _record(
+        self,
+        results: Sequence[Result],
+        epoch: int,
+        company_id: UUID,
+        in_the_air: Sequence[UUID],
+        leases: Leases,
+    ) -> None:
+        since, now = self._elapsed(), self._clock()
+        moves = [move for claimed, outcome in results if (move := self._move(claimed, outcome, now=now)) is not None]
+        if moves:
+            self._points.reach(Point.BEFORE_RECORD, [move.claimed.id for move in moves])
+        try:
+            self._write(moves, epoch=epoch, company_id=company_id, now=now)
+        except ServiceUnavailableError:
+            raise
+        except Exception:
+            # One row that the database refuses takes no other down; its lease leads to a probe.
+            if len(moves) > 1:
+                for each in results:
+                    self._record([each], epoch, company_id, (), leases)
+            else:
+                log.exception("could not be recorded, to be probed", extra=_about(moves, "record_crashed"))
+        if in_the_air:
+            until = now + timedelta(seconds=self._settings.claim_lease_seconds)
+            with self._database.transaction() as session:
+                kept = claims.heartbeat(session, in_the_air, epoch=epoch, until=until)
+            leases.prolong(kept, since=since)
+
+    def _write(self, moves: Sequence[Move], *, epoch: int, company_id: UUID, now: datetime) -> None:
+        if not moves:
+            return
         with self._database.transaction() as session:
             moved = claims.record(session, moves, epoch=epoch, now=now)
             if any(move.outcome.kind in LET_IN for move in moves):
@@ -141,19 +239,26 @@ class Sender:
             stops = [move.outcome for move in moves if move.consequence.held_for == COMPANY]
             if stops:
                 hold_stopped(session, company_id, stops[0], settings=self._settings, now=now)
-            if in_the_air:
-                until = now + timedelta(seconds=self._settings.claim_lease_seconds)
-                claims.heartbeat(session, in_the_air, epoch=epoch, until=until)
         for move in moves:
             if move.claimed.id not in moved:
                 extra = {"event": "late_writer", "invoice": str(move.claimed.id), "epoch": epoch}
                 log.warning("came too late and changed nothing", extra=extra)
 
-    def _move(self, claimed: Claimed, outcome: Outcome, *, now: datetime) -> Move:
-        consequence = conclude(
-            outcome, claimed.standing, now=now, schedule=self._settings.schedule, chance=self._chance()
-        )
+    def _move(self, claimed: Claimed, outcome: Outcome, *, now: datetime) -> Move | None:
+        try:
+            consequence = conclude(
+                outcome, claimed.standing, now=now, schedule=self._settings.schedule, chance=self._chance()
+            )
+        except Exception:
+            # A bug of ours about one invoice takes no other down; its lease leads to a probe.
+            extra = {"event": "conclusion_crashed", "invoice": str(claimed.id)}
+            log.exception("could not conclude, to be probed", extra=extra)
+            return None
         return Move(claimed=claimed, outcome=outcome, consequence=consequence)
+
+
+def _about(moves: Sequence[Move], event: str) -> dict[str, object]:
+    return {"event": event, "invoice": ",".join(str(move.claimed.id) for move in moves)}
 
 
 def _tell_crash(flight: asyncio.Task[None]) -> None:

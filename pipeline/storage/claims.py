@@ -22,6 +22,7 @@ HEARTBEAT = text("""
     UPDATE invoice SET lease_until = :until,
         due_at = CASE WHEN state = 'in_doubt' THEN CAST(:until AS timestamptz) ELSE due_at END
     WHERE id = ANY(:ids) AND epoch = :epoch AND lease_until IS NOT NULL
+    RETURNING id
 """)
 RECORD = text("""
     UPDATE invoice SET state = :target, reason = :reason, held_for = :held_for, lease_until = NULL, due_at = :due_at,
@@ -157,9 +158,10 @@ def claim_probes(
     ]
 
 
-def heartbeat(session: Session, ids: Sequence[UUID], *, epoch: int, until: datetime) -> None:
-    """Keep the lease of invoices whose exchange is still under way."""
-    session.connection().execute(HEARTBEAT, {"ids": list(ids), "epoch": epoch, "until": until})
+def heartbeat(session: Session, ids: Sequence[UUID], *, epoch: int, until: datetime) -> list[UUID]:
+    """Keep the lease of invoices whose exchange is still under way; return those that are still ours."""
+    rows = session.connection().execute(HEARTBEAT, {"ids": list(ids), "epoch": epoch, "until": until})
+    return list(rows.scalars())
 
 
 def record(session: Session, moves: Sequence[Move], *, epoch: int, now: datetime) -> set[UUID]:

@@ -30,6 +30,8 @@ MOST_NOISE = 0.5
 CLEARLY_BELOW = 0.95
 USED_SHARE = 0.7
 """A limit is in use where at least this part of it was asked for; an unused one proves nothing by its silence."""
+SETTLE = timedelta(seconds=1.5)
+"""What is answered this soon after a cut was begun before all had heard of it, or pays for the second before it."""
 FORGET = timedelta(minutes=10)
 """A limit that was neither met nor half used for so long is forgotten."""
 FORGET_SHARE = 0.5
@@ -68,6 +70,15 @@ class Window:
             return False
         age = (now - self.since).total_seconds()
         return age >= (WINDOW_SECONDS if self.answered >= FEW else LONGEST_WINDOW_SECONDS)
+
+
+def count(known: Learned, window: Window, *, answered: int, throttled: int, now: datetime) -> tuple[Learned, Window]:
+    """Count answers in; judge the window before them if it is over."""
+    if window.is_over(now):
+        known, window = learn(known, window, now), Window()
+    if known.refused_at is not None and timedelta(0) <= now - known.refused_at < SETTLE:
+        return known, Window()
+    return known, window.plus(answered=answered, throttled=throttled, now=now)
 
 
 def learn(known: Learned, window: Window, now: datetime) -> Learned:

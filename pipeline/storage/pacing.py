@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from pipeline.domain.pace import NotYet, Pace, Row, Turns, plan_turns
-from pipeline.domain.pace_learning import Learned, Window, learn
+from pipeline.domain.pace_learning import Learned, Window, count
 from pipeline.domain.turnstile import Lane
 from pipeline.settings import Settings
 
@@ -178,9 +178,8 @@ def _noted(row: SqlRow[Any], more: Noted, *, is_set: bool, now: datetime) -> dic
     if is_set:
         known, window = Learned(), Window()
     else:
-        if window.is_over(now):
-            known, window = learn(known, window, now), Window()
-        window = window.plus(answered=more.taken + more.throttled, throttled=more.throttled, now=now)
+        answered = more.taken + more.throttled
+        known, window = count(known, window, answered=answered, throttled=more.throttled, now=now)
     blocks = [each for each in (row.blocked_until, more.blocked_until) if each is not None]
     speed_at = max(now, row.speed_at) if row.speed_at is not None else now
     speed = decayed(row.speed, row.speed_at, now) + more.taken / SPEED_SECONDS

@@ -11,8 +11,9 @@ from sqlmodel import Session
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.storage.database import Database
 
-SYNC_SECONDS = 30.0
-"""How long the monotonic clock is trusted between two looks; it drifts by microseconds in that time."""
+SYNC_SECONDS = 5.0
+"""How long the monotonic clock is trusted between two looks. It drifts by nothing in that time, but the database's may
+jump (a fail-over to a server with another clock): until all have looked, leases of one process are over for another."""
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,13 @@ class FleetClock:
         self._lock = threading.Lock()
         self._base: datetime | None = None
         self._looked_at = 0.0
+        self._look_again_at = 0.0
 
     def __call__(self) -> datetime:
         """Return the present instant, aware UTC. Raises: ServiceUnavailableError if the database never answered."""
         with self._lock:
             now = time.monotonic()
-            if self._base is None or now - self._looked_at > SYNC_SECONDS:
+            if self._base is None or now > self._look_again_at:
                 self._look(now)
             if self._base is None:
                 raise ServiceUnavailableError("the database was never reached, so its clock is unknown; try again")
@@ -46,11 +48,14 @@ class FleetClock:
         except ServiceUnavailableError:
             if self._base is None:
                 raise
+            # Not at every call: each would wait for a connection that does not come.
+            self._look_again_at = time.monotonic() + SYNC_SECONDS
             log.warning("clock goes on without the database", extra={"event": "clock_unsynced"})
             return
         # The answer took a moment; half of it is the best guess of how old it is.
         later = time.monotonic()
         self._base, self._looked_at = told + timedelta(seconds=(later - now) / 2), later
+        self._look_again_at = later + SYNC_SECONDS
 
 
 def read_clock(session: Session) -> datetime:

@@ -1,11 +1,12 @@
 """The fleet's clock: the database's time, whatever the machine believes."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipeline.domain.errors import ServiceUnavailableError
-from pipeline.storage import clock
+from pipeline.storage import clock, disturbing
 from pipeline.storage.clock import FleetClock, read_clock
 from pipeline.storage.database import Database
 
@@ -33,12 +34,53 @@ def test_a_wrong_wall_clock_plays_no_part(database, monkeypatch):
 
 
 def test_the_clock_goes_on_without_the_database(database, database_url, monkeypatch):
+    monkeypatch.setattr(clock, "SYNC_SECONDS", 0.0)
     fleet = FleetClock(database)
     before = fleet()
-    monkeypatch.setattr(clock, "SYNC_SECONDS", 0.0)
     monkeypatch.setattr(fleet, "_database", Database("postgresql+psycopg://x:y@127.0.0.1:1/none"))
 
     assert before <= fleet() < before + timedelta(minutes=1)
+
+
+def test_clock_that_jumped_is_noticed_within_seconds(database, database_url, monkeypatch):
+    """After a fail-over to a server with another clock all processes agree on it again before a lease is over."""
+    with database.transaction() as session:
+        disturbing.prepare(session)
+    opened = Database(database_url)
+    fleet = FleetClock(opened)
+    before, began = fleet(), time.monotonic()
+    with opened.transaction() as session:
+        disturbing.turn_clock(session, 3600.0)
+
+    monkeypatch.setattr("time.monotonic", lambda: began + 6.0)
+    after = fleet()
+    opened.close()
+
+    assert after - before > timedelta(minutes=59)
+
+
+def test_database_that_is_away_is_not_asked_at_every_call(database, monkeypatch):
+    monkeypatch.setattr(clock, "SYNC_SECONDS", -1.0)
+    fleet = FleetClock(database)
+    fleet()
+    monkeypatch.setattr(clock, "SYNC_SECONDS", 60.0)
+    asked = Away()
+    monkeypatch.setattr(fleet, "_database", asked)
+
+    for _ in range(5):
+        fleet()
+
+    assert asked.times == 1
+
+
+class Away:
+    """A database that cannot be reached, and how often it was asked."""
+
+    times = 0
+
+    def transaction(self):
+        self.times += 1
+        raise ServiceUnavailableError("away")
 
 
 def test_a_clock_that_never_saw_the_database_says_so():

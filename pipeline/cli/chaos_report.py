@@ -15,6 +15,9 @@ from pipeline.storage.settling import Standings
 WITH_THE_OPERATOR = frozenset({State.ACCEPTED, State.DELIVERED, State.FAILED})
 """States that say that the operator holds the invoice."""
 
+FATES = frozenset({"pending-long", "failed", "delivered-then-failed"})
+"""Faults of the operator that befall an invoice it took, not an exchange."""
+
 Entries = Mapping[str, Mapping[str, Any]]
 
 
@@ -150,6 +153,12 @@ class Proof:
         """Everything injected, the operator's faults too."""
         return {**self.struck.kinds, **{f"operator {name}": times for name, times in sorted(self.faults.items())}}
 
+    @property
+    def mid_flight(self) -> dict[str, int]:
+        """What struck while invoices were being sent; a fault of an exchange strikes the very invoice."""
+        faults = {f"operator {name}": times for name, times in sorted(self.faults.items()) if name not in FATES}
+        return {name: times for name, times in {**self.struck.mid_flight, **faults}.items() if times}
+
     def as_json(self) -> dict[str, object]:
         """Return the fields scripts rely on."""
         return {
@@ -172,7 +181,8 @@ class Proof:
             "seconds": round(self.seconds, 1),
             "rounds": self.struck.rounds,
             "struck": self.all_struck,
-            "struck_in_the_air": dict(self.struck.in_the_air),
+            "mid_flight": self.mid_flight,
+            "invoices_in_the_air": dict(self.struck.in_the_air),
             "missed": dict(self.struck.missed),
             "tried_again": self.tried_again,
             "wrong": {

@@ -1,9 +1,9 @@
-"""A run of chaos: the stack it needs, waiting until everything has come to rest, and the reckoning at the end."""
+"""A run of chaos: the stack it needs, and the reckoning at the end."""
 
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,31 +11,26 @@ from uuid import UUID
 
 import httpx
 
+from pipeline.cli.chaos_means import POINTS_DIR, STATE_DIR
 from pipeline.cli.chaos_plan import Plan
 from pipeline.cli.chaos_producers import Producers
 from pipeline.cli.chaos_report import Entries, Proof, find
 from pipeline.cli.chaos_strikes import Striker
 from pipeline.cli.chaos_words import stories_of
-from pipeline.cli.demo_report import STATUSES_OF
 from pipeline.cli.demo_scenario import SETTINGS
 from pipeline.cli.stack import StackPlan, fault_script
 from pipeline.domain.errors import ServiceUnavailableError
-from pipeline.domain.state import State
 from pipeline.embedded.liveness import wait_until
+from pipeline.settings import settings_from
+from pipeline.storage import disturbing
+from pipeline.storage.companies import set_limits
 from pipeline.storage.database import Database
-from pipeline.storage.reading import read_progress, read_states
-from pipeline.storage.settling import (
-    count_held_for_company,
-    count_unsettled,
-    is_balanced,
-    read_p95_seconds,
-    read_standings,
-)
+from pipeline.storage.reading import read_progress
+from pipeline.storage.settling import is_balanced, read_p95_seconds, read_standings
 
 SEND_PROCESSES = 3
 BEATS = 2
-QUIET_SECONDS = 4.0
-"""Everything must have been settled for so long: a delivery may still turn into a failure."""
+PREPARING_TRIES = 5
 POLL_SECONDS = 0.5
 LEDGER_SECONDS = 120.0
 BACK_SECONDS = 60.0
@@ -55,92 +50,81 @@ class Scene:
 
 def companies_of(number: int) -> dict[UUID, str]:
     """Return the simulator's ready companies with names of ours."""
-    return {UUID(f"00000000-0000-4000-8000-{place:012d}"): f"Yritys {place} Oy" for place in range(1, number + 1)}
+    return {company_of(place): f"Yritys {place} Oy" for place in range(1, number + 1)}
 
 
-def stack_plan(plan: Plan, *, state_dir: Path, companies: int, seed: int) -> StackPlan:
-    """Return the stack a plan is played against. Raises: ConfigurationError for an unknown fault script."""
+def company_of(place: int) -> UUID:
+    """Return the simulator's ready company of a number from 1."""
+    return UUID(f"00000000-0000-4000-8000-{place:012d}")
+
+
+def stack_plan(plan: Plan, *, folder: Path, companies: int, seed: int) -> StackPlan:
+    """Return the stack a plan is played against, all of it in a folder. Raises: ConfigurationError."""
     knobs = [part for name, value in plan.knobs.items() for part in ("--knob", f"{name}={value}")]
     options = ("--faults", fault_script(plan.faults), "--seed", str(seed), "--companies", str(companies))
-    temporary = state_dir.parent / "tmp"
-    temporary.mkdir(exist_ok=True)
+    temporary, points = folder / "tmp", folder / POINTS_DIR
+    for each in (temporary, points):
+        each.mkdir(exist_ok=True)
+    # What is killed cannot remove its temporary files: they go with the folder of the run.
+    own = {"TMPDIR": str(temporary), "POSTILJON_POINTS_FOLDER": str(points)}
+    settings = {**SETTINGS, **plan.settings}
+    settings_from(settings)
     return StackPlan(
-        state_dir=state_dir,
+        state_dir=folder / STATE_DIR,
         send_processes=SEND_PROCESSES,
         beats=BEATS,
         simulator_arguments=(*options, *knobs),
-        # What is killed cannot remove its temporary files: they go with the folder of the run.
-        settings={**SETTINGS, **plan.settings, "TMPDIR": str(temporary)},
+        settings={**settings, **own},
     )
+
+
+def limit(database: Database, plan: Plan) -> None:
+    """Give companies the limits of a plan. Raises: InvalidInputError for one out of range or of no company."""
+    for number, limits in plan.limits.items():
+        with database.transaction() as session:
+            set_limits(session, company_of(number), limits)
+
+
+def make_disturbable(database: Database) -> None:
+    """Prepare the database of the run for what will happen to it; everybody connects anew and notices.
+
+    Raises: ServiceUnavailableError.
+    """
+    for left in reversed(range(PREPARING_TRIES)):
+        try:
+            with database.transaction() as session:
+                disturbing.prepare(session)
+            break
+        except ServiceUnavailableError:  # it wants every table, and met a worker that had one
+            if not left:
+                raise
+    with database.transaction() as session:
+        disturbing.drop_connections(session)
 
 
 @contextlib.contextmanager
 def fair_weather(simulator: str) -> Iterator[None]:
     """Keep the operator from failing while things are set up. Raises: ServiceUnavailableError."""
-    script = _ask(f"{simulator}/_simulator/faults")
+    script = ask_simulator(f"{simulator}/_simulator/faults")
     httpx.put(f"{simulator}/_simulator/faults", json="calm").raise_for_status()
     yield
     httpx.put(f"{simulator}/_simulator/faults", json=script).raise_for_status()
 
 
-def settle(scene: Scene, *, deadline: float) -> str | None:
-    """Wait until all is submitted, struck and at rest; return why it is not, where the deadline passes first."""
-    quiet_since: float | None = None
-    while True:
-        broken = scene.producers.broken or scene.striker.struck.broken
-        if broken:
-            return f"a part of chaos itself ended: {broken}"
-        why, now = _why_not_yet(scene), time.monotonic()
-        quiet_since = None if why else quiet_since or now
-        if quiet_since is not None and now - quiet_since >= QUIET_SECONDS:
-            return None
-        if now > deadline:
-            return f"when the time was over, {why or 'it had just come to rest'}"
-        time.sleep(POLL_SECONDS)
-
-
-def _why_not_yet(scene: Scene) -> str | None:
-    if not scene.producers.are_done:
-        return "the producers were still submitting"
-    if not scene.striker.is_over:
-        return "strikes were still falling"
-    try:
-        with scene.database.transaction() as session:
-            unsettled, held = count_unsettled(session), count_held_for_company(session)
-    except ServiceUnavailableError as exc:
-        return str(exc)
-    if unsettled:
-        return f"{unsettled:,} invoices were still open"
-    if held:
-        return f"{held:,} invoices still waited for their company"
-    apart = _apart(scene)
-    return f"we had not yet learned what became of {apart:,} invoices" if apart else None
-
-
-def _apart(scene: Scene) -> int:
-    ledger = read_ledger(scene.simulator)
-    with scene.database.transaction() as session:
-        states = read_states(session)
-    return sum(
-        (ledger.get(str(uuid)) or {}).get("status") not in STATUSES_OF.get(state, frozenset({None}))
-        for uuid, state in states.items()
-        if state is not State.HELD
-    )
-
-
-def read_ledger(simulator: str) -> Entries:
-    """Return the operator's ledger by UUID. Raises: ServiceUnavailableError."""
-    entries: Entries = _ask(f"{simulator}/_simulator/ledger")["invoices"]
+def read_ledger(simulator: str, *, uuids: Iterable[UUID] = ()) -> Entries:
+    """Return the operator's ledger by UUID, all of it or that of some. Raises: ServiceUnavailableError."""
+    query = "&".join(f"uuid={uuid}" for uuid in uuids)
+    entries: Entries = ask_simulator(f"{simulator}/_simulator/ledger?{query}")["invoices"]
     return entries
 
 
 def read_faults(simulator: str) -> Mapping[str, int]:
     """Return what the simulator injected, by name. Raises: ServiceUnavailableError."""
-    faults: Mapping[str, int] = _ask(f"{simulator}/_simulator/ledger/totals")["faults"]
+    faults: Mapping[str, int] = ask_simulator(f"{simulator}/_simulator/ledger/totals")["faults"]
     return faults
 
 
-def _ask(url: str) -> dict[str, Any]:
+def ask_simulator(url: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = httpx.get(url, timeout=LEDGER_SECONDS).raise_for_status().json()
     except httpx.HTTPError as exc:

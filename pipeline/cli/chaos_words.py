@@ -40,6 +40,7 @@ def print_proof(proof: Proof, *, plan: str, seed: int) -> None:
     p95 = "-" if proof.p95_seconds is None else f"{proof.p95_seconds:.1f} s"
     console.print(" · ".join([*(f"{name} {counts[name]:,}" for name in names), f"p95 {p95}"]), soft_wrap=True)
     console.print(_struck_table(proof))
+    console.print(f"{len(proof.mid_flight)} kinds of fault struck while invoices were being sent.")
     if proof.tried_again:
         console.print(f"Producers got no answer and submitted the same again {proof.tried_again:,} times.")
     for words in _complaints(proof):
@@ -53,12 +54,12 @@ def print_proof(proof: Proof, *, plan: str, seed: int) -> None:
 def _struck_table(proof: Proof) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     table.add_column("struck")
-    for name in ("times", "while sending", "missed"):
+    for name in ("times", "mid-flight", "invoices in the air", "missed"):
         table.add_column(name, justify="right")
     kinds = dict.fromkeys((*sorted(proof.struck.kinds), *sorted(proof.struck.missed), *proof.all_struck))
     for kind in kinds:
-        beside = (proof.struck.in_the_air, proof.struck.missed)
-        table.add_row(kind, str(proof.all_struck.get(kind, 0)), *(str(counter[kind] or "") for counter in beside))
+        beside = (proof.mid_flight, proof.struck.in_the_air, proof.struck.missed)
+        table.add_row(kind, str(proof.all_struck.get(kind, 0)), *(str(counts.get(kind) or "") for counts in beside))
     return table
 
 

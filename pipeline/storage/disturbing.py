@@ -69,6 +69,7 @@ PREPARE = (
 )
 TURN = text("UPDATE disturbance.weather SET clock_seconds = :seconds")
 UNDO = text("UPDATE disturbance.weather SET sqlstate = :sqlstate, share = :share")
+UNDO_NO_MORE = text("UPDATE disturbance.weather SET sqlstate = NULL WHERE sqlstate = :sqlstate")
 ENDED = text("SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM disturbance.ended")
 # The index of open invoices by state serves it, so that it may be asked at every strike of a large run.
 SENDING = text("SELECT count(*) FROM invoice WHERE state = 'sending'")
@@ -99,9 +100,14 @@ def turn_clock(session: Session, seconds: float) -> None:
     session.connection().execute(TURN, {"seconds": seconds})
 
 
-def undo_transactions(session: Session, ending: Ending | None, *, share: float = 0.0) -> None:
-    """Have a share (0 to 1) of the transactions that change something end with an error from now on; None: no more."""
-    session.connection().execute(UNDO, {"sqlstate": ending, "share": share})
+def undo_transactions(session: Session, ending: Ending, *, share: float) -> None:
+    """Have a share (0 to 1) of the transactions that change something end with an error from now on."""
+    session.connection().execute(UNDO, {"sqlstate": ending.value, "share": share})
+
+
+def undo_no_more(session: Session, ending: Ending) -> None:
+    """Let all transactions through that would have ended so; does nothing where another ending took its place."""
+    session.connection().execute(UNDO_NO_MORE, {"sqlstate": ending.value})
 
 
 def count_undone(session: Session) -> int:

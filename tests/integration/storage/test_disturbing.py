@@ -56,7 +56,7 @@ def test_undone_transaction_is_said_and_leaves_nothing(disturbed, company, endin
         with pytest.raises(ServiceUnavailableError, match=r"ended a transaction .* nothing was stored, try again"):
             queue(disturbed, company)
 
-    do(disturbed, disturbing.undo_transactions, None)
+    do(disturbed, disturbing.undo_no_more, ending)
     assert query(disturbed, "SELECT count(*) FROM invoice") == [(0,)]
     assert do(disturbed, disturbing.count_undone) == 8
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.chaos_plan import KINDS, SHIPPED, load_plan, parse_plan
+from pipeline.cli.chaos_file import SHIPPED, load_plan, parse_plan
+from pipeline.cli.chaos_plan import KINDS
 from pipeline.domain.errors import ConfigurationError
 
 PLAN = """\
@@ -88,6 +89,24 @@ def test_storm_has_every_kind_of_strike():
     assert {rule.kind for rule in load_plan("storm").rules} == set(KINDS)
 
 
+def test_kill_at_a_point_is_counted_by_its_point():
+    strikes = parsed(STRIKE + "kind = 'kill-at'\nof = ['after-claim']\ntimes = 2\n").strikes(1, 1)
+
+    assert [strike.name for strike in strikes] == ["kill at after-claim"] * 2
+
+
+def test_clock_jumps_by_what_the_plan_says():
+    strikes = parsed(STRIKE + "kind = 'jump-clock'\nby_seconds = [-10, 20]\ntimes = 40\n").strikes(1, 1)
+
+    assert {strike.by_seconds for strike in strikes} == {-10.0, 20.0}
+
+
+def test_limits_are_of_companies_by_number():
+    plan = parsed("version = 1\n[company.2]\nweight = 3\ncap = 7\n[company.3]\nuploads_per_second = 0.5\n")
+
+    assert plan.limits == {2: {"weight": 3.0, "cap": 7}, 3: {"uploads_per_second": 0.5}}
+
+
 STRIKE = "version = 1\n\n[[strike]]\n"
 
 
@@ -121,6 +140,14 @@ STRIKE = "version = 1\n\n[[strike]]\n"
         (STRIKE + "kind = 'flush-valkey'\ntimes = 1\nseconds = 3\n", 6, "lasts no `seconds`"),
         (STRIKE + "kind = 'pause-valkey'\ntimes = 1\nseconds = -1\n", 6, "`seconds` is a number from 0"),
         (STRIKE + "kind = 'kill-beat'\ntime = 1\n", 5, "unknown key 'time'"),
+        (STRIKE + "kind = 'kill-at'\ntimes = 1\nof = ['somewhere']\n", 6, "a list out of before-claim, after-claim"),
+        (STRIKE + "kind = 'kill-beat'\ntimes = 1\nby_seconds = [3]\n", 6, "for jump-clock alone"),
+        (STRIKE + "kind = 'jump-clock'\ntimes = 1\nby_seconds = 3\n", 6, "a list of seconds"),
+        (STRIKE + "kind = 'jump-clock'\ntimes = 1\nby_seconds = ['3']\n", 6, "numbers of seconds"),
+        ("version = 1\ncompany = 3\n", 2, "[company.NUMBER]"),
+        ("version = 1\n[company.0]\nweight = 2\n", 2, "numbers from 1"),
+        ("version = 1\n[company.1]\nwait = 2\n", 3, "unknown key 'wait'"),
+        ("version = 1\n[company.1]\ncap = 0.5\n", 3, "whole number from 1"),
         ("version = 1\nfaults = \n", 2, "line 2"),
     ],
 )

@@ -151,8 +151,8 @@ def proof(**changes):
         "unsettled": None,
         "p95_seconds": 1.234,
         "seconds": 9.0,
-        "struck": Struck(kinds=Counter({"kill-child": 2})),
-        "faults": {"503": 4},
+        "struck": Struck(kinds=Counter({"kill-child": 2}), mid_flight=Counter({"kill-child": 1, "kill-web": 0})),
+        "faults": {"503": 4, "failed": 3},
         "tried_again": 0,
     }
     return Proof(**{**values, **changes})
@@ -163,7 +163,11 @@ def test_proof_of_what_went_well_is_well():
 
     assert answer["well"] is True
     assert (answer["lost"], answer["doubled"], answer["altered"], answer["p95_seconds"]) == (0, 0, 0, 1.23)
-    assert answer["struck"] == {"kill-child": 2, "operator 503": 4}
+    assert answer["struck"] == {"kill-child": 2, "operator 503": 4, "operator failed": 3}
+
+
+def test_only_what_struck_an_exchange_is_mid_flight():
+    assert proof().as_json()["mid_flight"] == {"kill-child": 1, "operator 503": 4}
 
 
 @pytest.mark.parametrize(

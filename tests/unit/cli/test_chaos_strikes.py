@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.chaos_means import POINTS_DIR, Armoury, MissedError
 from pipeline.cli.chaos_plan import KINDS, Plan, Strike, StrikeRule
-from pipeline.cli.chaos_strikes import MissedError, Striker
+from pipeline.cli.chaos_strikes import Striker, Struck
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.embedded.liveness import children_of, wait_until
 
@@ -36,11 +37,19 @@ class NoDatabase:
         raise ServiceUnavailableError("away")
 
 
-def striker(pid: int | None, *rules: StrikeRule, more_comes=lambda: False) -> Striker:
-    stack: Any = SimpleNamespace(processes=(SimpleNamespace(name="worker-send", pid=pid),))
+def striker(pid: int | None, *rules: StrikeRule, rounds: int = 40, folder: Path = Path()) -> Striker:
     database: Any = NoDatabase()
-    plan = Plan(name="test", rules=rules, round_seconds=1.0)
-    return Striker(stack, plan, seed=1, database=database, state_dir=Path(), more_comes=more_comes)
+    plan = Plan(name="test", rules=rules, round_seconds=1.0, rounds=rounds)
+    return Striker(stack_of(pid), plan, seed=1, database=database, folder=folder, more_comes=lambda: False)
+
+
+def stack_of(pid: int | None) -> Any:
+    return SimpleNamespace(processes=(SimpleNamespace(name="worker-send", pid=pid),))
+
+
+def armoury(pid: int | None) -> Armoury:
+    database: Any = NoDatabase()
+    return Armoury(stack=stack_of(pid), database=database, folder=Path(), later=lambda *_: None)
 
 
 def status_of(pid: int) -> str:
@@ -54,7 +63,7 @@ def test_every_kind_has_means():
 def test_killed_child_dies_alone(process):
     (child,) = children_of(process.pid)
 
-    striker(process.pid).kill_child(Strike(at_seconds=0, kind="kill-child", target="send", chance=0.99))
+    armoury(process.pid).kill_child(Strike(at_seconds=0, kind="kill-child", target="send", chance=0.99))
 
     assert wait_until(lambda: child not in children_of(process.pid), seconds=10)
 
@@ -67,6 +76,50 @@ def test_paused_process_goes_on_when_playing_ends(process):
 
     assert status_of(process.pid) != "T"
     assert playing.struck.kinds == {"pause-worker": 1}
+    assert not +playing.struck.mid_flight  # with the database away nobody knows that anything was being sent
+
+
+KILL_AT = StrikeRule(kind="kill-at", of=("after-claim",), times=1, seconds=60.0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run."""
+    (tmp_path / POINTS_DIR).mkdir()
+    return tmp_path
+
+
+def test_kill_at_a_point_struck_when_somebody_took_the_order(run):
+    order = run / POINTS_DIR / "after-claim"
+
+    with striker(None, KILL_AT, rounds=1, folder=run) as playing:
+        assert wait_until(order.exists, seconds=10)
+        assert not playing.struck.kinds
+        order.unlink()
+        assert wait_until(lambda: playing.is_over, seconds=10)
+
+    assert playing.struck.kinds == {"kill at after-claim": 1}
+    assert not playing.struck.missed
+
+
+def test_kill_at_a_point_is_taken_away_when_nobody_came(run):
+    order = run / POINTS_DIR / "after-claim"
+
+    with striker(None, KILL_AT, rounds=1, folder=run) as playing:
+        assert wait_until(order.exists, seconds=10)
+
+    assert not order.exists()
+    assert playing.struck.missed == {"kill at after-claim": 1}
+    assert not playing.struck.kinds
+
+
+def test_invoices_that_were_being_sent_are_counted_by_strike():
+    struck = Struck()
+
+    for sending in (0, 3, 2):
+        struck.note("kill-child", sending=sending)
+
+    assert (struck.kinds["kill-child"], struck.mid_flight["kill-child"], struck.in_the_air["kill-child"]) == (3, 2, 5)
 
 
 def test_strike_without_a_target_is_missed_not_struck():
@@ -92,4 +145,4 @@ def test_strike_that_fails_unforeseen_is_recorded():
 
 def test_process_that_is_down_is_not_guessed():
     with pytest.raises(MissedError):
-        striker(None).pid_of("worker-send")
+        armoury(None).pid_of("worker-send")

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.bootstrap import Machine, build_vault, open_database, utc_now
+from pipeline.cli.doctor_work import ALARMS_TOLD_HERE, check_work
+from pipeline.cli.finding import Finding
 from pipeline.cli.output import ExitStatus, JsonOption, out, print_json
 from pipeline.domain.company_hold import judge_words
 from pipeline.domain.errors import PostiljonError
@@ -40,16 +42,6 @@ ALARMS_NAMED = 10
 """Of each kind; the board lists the rest."""
 COMPANIES_ASKED = 20
 """Each costs a token request; an installation of hundreds sees the rest in `company list`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What a check found."""
-
-    check: str
-    ok: bool
-    found: str
-    what_to_do: str = ""
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -154,11 +146,17 @@ def _overdue(settings: Settings) -> list[Finding]:
     return [Finding(check="overdue invoices", ok=not count, found=f"{count} due for over a minute", what_to_do=todo)]
 
 
+def _work(settings: Settings) -> list[Finding]:
+    with open_database(settings) as database, database.transaction() as session:
+        return check_work(session, settings, now=read_clock(session))
+
+
 def _alarms(settings: Settings) -> list[Finding]:
     with open_database(settings) as database, database.transaction() as session:
         now = read_clock(session)
-        on = [each for each in read_alarms(session, settings, now=now) if each.kind != DISARMED]
-        by_kind = count_alarms(session)
+        elsewhere = ALARMS_TOLD_HERE | {DISARMED}
+        on = [each for each in read_alarms(session, settings, now=now) if each.kind not in elsewhere]
+        by_kind = {kind: count for kind, count in count_alarms(session).items() if kind not in elsewhere}
     shown: Counter[str] = Counter()
     findings = []
     for alarm in on:
@@ -171,7 +169,7 @@ def _alarms(settings: Settings) -> list[Finding]:
         if count > ALARMS_NAMED:
             more = f"{count - ALARMS_NAMED} more of them"
             findings.append(Finding(check=f"alarm {kind}", ok=False, found=more, what_to_do="postiljon board --json"))
-    return findings or [Finding(check="alarms", ok=True, found="none")]
+    return findings or [Finding(check="alarms", ok=True, found="none besides what is said here")]
 
 
 def _operator(settings: Settings) -> list[Finding]:
@@ -233,6 +231,7 @@ INSIDE: list[Check] = [
     ("encryption key", _encryption_key),
     ("workers and beat", _pulse),
     ("overdue invoices", _overdue),
+    ("work", _work),
     ("alarms", _alarms),
     ("companies", _companies),
 ]

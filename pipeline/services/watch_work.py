@@ -45,12 +45,17 @@ def look_at_dispatcher(session: Session, settings: Settings, *, now: datetime, a
         alarms.end_alarm(session, DISPATCHER_STUCK, DISPATCH, now=now)
         return
     since = max(rounds.done_at or awake_since, awake_since)
-    if since + timedelta(seconds=settings.liveness_seconds + LEASE_SECONDS) >= now:
+    if since + patience_with_dispatcher(settings) >= now:
         if alarms.end_alarm(session, DISPATCHER_STUCK, DISPATCH, now=now):
             log.info("rounds are completed again", extra={"event": "dispatcher_freed"})
         return
     if alarms.raise_alarm(session, DISPATCHER_STUCK, DISPATCH, told=_stuck_told(rounds.done_at), now=now):
         log.error("rung and stuck", extra={"event": DISPATCHER_STUCK})
+
+
+def patience_with_dispatcher(settings: Settings) -> timedelta:
+    """Return how long a dispatcher that is rung may go without a completed round."""
+    return timedelta(seconds=settings.liveness_seconds + LEASE_SECONDS)
 
 
 def is_dispatcher_stuck(database: Database, settings: Settings) -> bool:

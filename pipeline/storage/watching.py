@@ -61,6 +61,11 @@ SILENT = text("""
     SELECT id, name, look_failing_since, looked_at FROM company WHERE look_failing_since <= :before
         AND EXISTS (SELECT 1 FROM invoice WHERE company_id = company.id AND look_at IS NOT NULL)
 """)
+# The words of both ways to be set aside (domain/decision.py, storage/claim_statements.py).
+SET_ASIDE = text("""
+    SELECT id FROM invoice WHERE state = 'held' AND held_for = 'person' AND reason LIKE '%ended the worker %set aside%'
+    ORDER BY changed_at LIMIT :limit
+""")
 ROUNDS = text("SELECT rung_at, done_at FROM lease WHERE name = :name AND rung_at IS NOT NULL")
 # What was handed out and never taken is due anew after each lease; a queued invoice waits since it became one.
 OLDEST_DUE = text("""
@@ -204,3 +209,8 @@ def find_waiting(session: Session, *, before: datetime) -> list[Waiting]:
     """Return the companies not on hold whose oldest work is due since an instant or longer, that one first."""
     rows = session.connection().execute(OLDEST_DUE, {"before": before})
     return [Waiting(id=row.id, name=row.name, due_at=row.due_at) for row in rows]
+
+
+def find_set_aside(session: Session, *, limit: int) -> list[UUID]:
+    """Return held invoices whose processing ended its worker too often, the oldest first."""
+    return list(session.connection().execute(SET_ASIDE, {"limit": limit}).scalars())

@@ -197,7 +197,9 @@ class Sender:
         elif len(claimed) < len(ids):
             log.info("chunk seen before", extra={"event": "claim_found_less", "epoch": epoch, "count": len(ids)})
         if claimed:
-            self._points.reach(Point.AFTER_CLAIM, [each.id for each in claimed])
+            # By name only for uploads: what ends its worker there can still be asked about.
+            named = [each.id for each in claimed if isinstance(each, ClaimedUpload)]
+            self._points.reach(Point.AFTER_CLAIM, named)
         return credentials, claimed
 
     def _record(

@@ -97,7 +97,7 @@ def _round(claimants: Sequence[Claimant], shares: dict[UUID, Share], limits: Map
     for each in takers:
         key = each.company_id
         # Who is stopped by a limit could not have used more: saved up, that credit would come as a burst later.
-        is_limited = credit_of[key] >= limits[key]
+        is_limited = credit_of[key] >= limits[key] == given[key]
         _add(shares, each, given[key], deficit=0.0 if is_limited else _bounded(credit_of[key] - given[key]))
 
 
@@ -120,7 +120,10 @@ def _credit_per_weight(
         used += min(max(deficit, 0.0), limit)
         corners.append((max(-deficit / weight, 0.0), weight))
         corners.append((max((limit - deficit) / weight, 0.0), -weight))
+    # Where the room does not even pay what is owed, nobody gets new credit, and nobody loses any.
     level = slope = 0.0
+    if used >= room:
+        return level
     for corner, change in sorted(corners):
         if slope > 0 and used + slope * (corner - level) >= room:
             return level + (room - used) / slope
@@ -131,8 +134,11 @@ def _credit_per_weight(
 
 def _whole(credit_of: Mapping[UUID, float], limits: Mapping[UUID, int], *, room: int) -> dict[UUID, int]:
     usable = {key: round(min(max(credit, 0.0), limits[key]), CREDIT_DIGITS) for key, credit in credit_of.items()}
-    given = {key: floor(credit) for key, credit in usable.items()}
-    left = room - sum(given.values())
+    given: dict[UUID, int] = {}
+    left = room
+    for key in sorted(usable, key=lambda key: (-usable[key], key)):
+        given[key] = min(floor(usable[key]), left)
+        left -= given[key]
     # The largest fractions are rounded up; among equals the smaller UUID, which is in debt afterwards.
     for key in sorted(given, key=lambda key: (given[key] - usable[key], key)):
         if left <= 0:

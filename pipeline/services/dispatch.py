@@ -110,9 +110,7 @@ class Dispatcher:
                 log.warning("lease expired while sending", extra={"event": "lease_expired", "invoice": str(invoice_id)})
         with self._database.transaction() as session:
             picked = self._pick(session, now=now)
-            chunks = [
-                self._stamp(session, cut, picked, now=now) for cut in chunking.cut(picked.invoices, self._settings)
-            ]
+            chunks = self._stamp(session, picked, now=now)
         if chunks:
             self._points.reach(Point.BEFORE_PUBLISH)
         self._publish(chunks)
@@ -134,15 +132,22 @@ class Dispatcher:
                 log.warning("broker away", extra={"event": "publish_failed", "epoch": chunk.epoch})
                 raise
 
-    def _stamp(self, session: Session, cut: Sequence[DueInvoice], picked: Picked, *, now: datetime) -> Chunk:
-        ids = tuple(invoice.id for invoice in cut)
-        company_id = cut[0].company_id
+    def _stamp(self, session: Session, picked: Picked, *, now: datetime) -> list[Chunk]:
+        cuts = chunking.cut(picked.invoices, self._settings)
+        if not cuts:
+            return []
         until = now + timedelta(seconds=self._settings.dispatch_lease_seconds)
-        return Chunk(
-            company_id=company_id,
-            company_name=picked.names[company_id],
-            epoch=dispatching.stamp(session, ids, until=until),
-            invoice_ids=ids,
-            is_probe=cut[0].state is State.IN_DOUBT,
-            is_express=company_id in picked.express,
-        )
+        epochs = dispatching.stamp(session, [[each.id for each in cut] for cut in cuts], until=until)
+        return [_chunk(cut, epoch, picked) for cut, epoch in zip(cuts, epochs, strict=True)]
+
+
+def _chunk(cut: Sequence[DueInvoice], epoch: int, picked: Picked) -> Chunk:
+    company_id = cut[0].company_id
+    return Chunk(
+        company_id=company_id,
+        company_name=picked.names[company_id],
+        epoch=epoch,
+        invoice_ids=tuple(invoice.id for invoice in cut),
+        is_probe=cut[0].state is State.IN_DOUBT,
+        is_express=company_id in picked.express,
+    )

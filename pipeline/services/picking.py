@@ -19,7 +19,8 @@ from pipeline.storage.dispatching import Contender, DueInvoice, InFlight
 
 EXPRESS_INVOICES = 10
 """A company with no more than this goes by the express queue. So many are handed out beyond a full window too, among
-companies that have nothing in flight: a month end whose uploads are slow does not keep another's single invoice."""
+companies that have nothing in flight, those with little first and at least one for each of these: a month end whose
+uploads are slow does not keep another's single invoice waiting."""
 BACKLOG_FACTOR = 2
 """How far beyond its share of the room a company's due invoices are counted: others may leave it theirs. What is cut
 off by this is handed out in the pump's next round."""
@@ -48,7 +49,9 @@ def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
     room = window - sum(each.whole for each in flying.values())
     takers = [each for each in contenders if each.backlog > 0 and _most(each, flying, allowances) != 0]
     if room <= 0:
-        room, takers = EXPRESS_INVOICES, [each for each in takers if each.id not in flying]
+        idle = [each for each in takers if each.id not in flying]
+        little = [each for each in idle if each.backlog <= EXPRESS_INVOICES]
+        room, takers = max(room + EXPRESS_INVOICES, len(little)), little or idle
     if allowances.total is not None:
         room = min(room, allowances.total)
     canaries = _pick_canaries(session, takers, allowances, room=room, now=now)

@@ -59,9 +59,10 @@ SAVE_DEFICITS = text("""
         ORDER BY company.id FOR NO KEY UPDATE OF company SKIP LOCKED) AS free
     WHERE company.id = free.id
 """)
-NEXT_EPOCH = text("SELECT nextval('epoch')")
+NEXT_EPOCHS = text("SELECT nextval('epoch') FROM generate_series(1, :count)")
 STAMP = text("""
-    UPDATE invoice SET epoch = :epoch, lease_until = :until, due_at = :until WHERE id = ANY(:ids)
+    UPDATE invoice SET epoch = named.epoch, lease_until = :until, due_at = :until
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[])) AS named(id, epoch) WHERE invoice.id = named.id
 """)
 
 
@@ -143,12 +144,14 @@ def save_deficits(session: Session, deficits: Mapping[UUID, float]) -> None:
         session.connection().execute(SAVE_DEFICITS, parameters)
 
 
-def stamp(session: Session, ids: Sequence[UUID], *, until: datetime) -> int:
-    """Give locked invoices a new epoch and a lease until an instant; return the epoch."""
+def stamp(session: Session, chunks: Sequence[Sequence[UUID]], *, until: datetime) -> list[int]:
+    """Give the locked invoices of each chunk a new epoch and a lease until an instant; return the chunks' epochs."""
     connection = session.connection()
-    epoch = int(connection.execute(NEXT_EPOCH).scalar_one())
-    connection.execute(STAMP, {"epoch": epoch, "until": until, "ids": list(ids)})
-    return epoch
+    epochs = [int(epoch) for epoch in connection.execute(NEXT_EPOCHS, {"count": len(chunks)}).scalars()]
+    stamped = [(each, epoch) for chunk, epoch in zip(chunks, epochs, strict=True) for each in chunk]
+    ids, given = [each for each, _ in stamped], [epoch for _, epoch in stamped]
+    connection.execute(STAMP, {"ids": ids, "epochs": given, "until": until})
+    return epochs
 
 
 def _pick(session: Session, statement: TextClause, shares: Mapping[UUID, int], *, now: datetime) -> list[DueInvoice]:

@@ -30,11 +30,11 @@ def companies(draw):
     ]
 
 
-def serve(weights, *, room, rounds, window=None):
+def serve(weights, *, rooms, window=None):
     """Let companies that never run dry share rooms; return what each got in each round."""
     deficits = [0.0] * len(weights)
     history = []
-    for _ in range(rounds):
+    for room in rooms:
         given = share_out(
             [
                 Claimant(company_id=company(number), backlog=room, weight=weight, deficit=deficits[number])
@@ -78,11 +78,21 @@ def test_long_run_shares_are_proportional_to_weights(weights, room, window):
     """After many rounds each company has what its weight entitles it to, to within two invoices."""
     rounds = 40
 
-    history = serve(weights, room=room, rounds=rounds, window=room if window is not None else None)
+    history = serve(weights, rooms=[room] * rounds, window=room if window is not None else None)
 
     for number, weight in enumerate(weights):
         entitled = room * rounds * weight / sum(weights)
         assert sum(row[number] for row in history) == pytest.approx(entitled, abs=2.001)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(WEIGHTS, min_size=1, max_size=6), st.lists(st.integers(0, 12), min_size=30, max_size=60))
+def test_no_credit_is_lost_while_the_room_changes(weights, rooms):
+    """However large and small rooms follow each other, each company gets what its weight entitles it to."""
+    history = serve(weights, rooms=rooms)
+
+    for number, weight in enumerate(weights):
+        assert sum(row[number] for row in history) == pytest.approx(sum(rooms) * weight / sum(weights), abs=2.001)
 
 
 @settings(max_examples=30, deadline=None)
@@ -91,7 +101,7 @@ def test_nobody_starves_in_rooms_smaller_than_the_companies(weights, room):
     """Each company is served at the latest when its weight entitles it to two invoices."""
     longest = [int(2 * sum(weights) / weight / room) + 2 for weight in weights]
 
-    history = serve(weights, room=room, rounds=max(longest) * 2)
+    history = serve(weights, rooms=[room] * max(longest) * 2)
 
     for number, patience in enumerate(longest):
         served = [place for place, row in enumerate(history) if row[number]]
@@ -100,14 +110,14 @@ def test_nobody_starves_in_rooms_smaller_than_the_companies(weights, room):
 
 
 def test_equal_companies_take_turns_in_a_room_of_one():
-    history = serve([1.0, 1.0, 1.0], room=1, rounds=9)
+    history = serve([1.0, 1.0, 1.0], rooms=[1] * 9)
 
     assert [sum(row[number] for row in history) for number in range(3)] == [3, 3, 3]
     assert all(sorted(map(sum, zip(*history[start : start + 3], strict=True))) == [1, 1, 1] for start in (0, 3, 6))
 
 
 def test_weights_share_one_room_exactly():
-    assert serve([1.0, 2.0, 4.0], room=70, rounds=1) == [[10, 20, 40]]
+    assert serve([1.0, 2.0, 4.0], rooms=[70]) == [[10, 20, 40]]
 
 
 def test_what_a_capped_company_cannot_use_goes_to_the_others():

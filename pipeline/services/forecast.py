@@ -62,9 +62,7 @@ def read_flow(
         )
         for each in companies
     ]
-    pace = paces.get((host, Lane.UPLOAD)) or Pace(
-        scope=host, lane=Lane.UPLOAD, limit=pacing.common_limit(settings, Lane.UPLOAD, is_host=True)
-    )
+    pace = paces.get((host, Lane.UPLOAD)) or pacing.common_pace(settings, host, Lane.UPLOAD, is_host=True)
     going = [each.company for each in backlogs if each.invoices and not each.is_held]
     is_used = any(at > now + WAITED_FOR for scope, at in taken.items() if scope == host or scope in going)
     circuit = open_circuits.get(host)

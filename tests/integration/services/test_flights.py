@@ -125,6 +125,7 @@ def test_a_broken_upload_leaves_the_others_recorded_and_is_probed(line):
     line.operator.on_upload[broken] = [burst]
     with suppress(RuntimeError):  # whether it is raised or told in the log, the invoices must not suffer
         run(line, chunk)
+    assert line.row(broken).unfinished == 1, "it counts like a death"
     line.clock.pass_seconds(31)
     line.work()
     line.clock.pass_seconds(2)
@@ -156,6 +157,23 @@ def test_a_crash_after_the_worker_went_on_is_told(line, caplog):
 
     told = {entry.event for entry in caplog.records if entry.levelname == "ERROR" and hasattr(entry, "event")}
     assert told & {"flight_crashed", "exchange_crashed"}
+
+
+def test_a_record_that_the_database_refuses_takes_no_other_down(line, caplog):
+    """The others of its group are recorded; it counts like a death, and the operator is asked about it."""
+    odd, *others = line.submit(3)
+    (chunk,) = line.dispatch()
+    line.operator.accept_then_say(odd, line.content(odd), Outcome(kind=K.ACCEPTED, http_status=2**40))
+
+    run(line, chunk)
+
+    assert line.states([odd, *others]) == ["sending", "accepted", "accepted"]
+    assert line.row(odd).unfinished == 1
+    assert "record_crashed" in [getattr(entry, "event", None) for entry in caplog.records]
+    line.clock.pass_seconds(31)
+    line.work()
+    assert line.states([odd]) == ["accepted"]
+    assert line.operator.uploads.count(odd) == 1
 
 
 async def until(holds):

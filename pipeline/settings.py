@@ -17,6 +17,9 @@ ENVIRONMENT_FILE_NAME = "postiljon.env"
 """Written by `postiljon up` into the state folder, mode 0600; real environment variables win over it."""
 
 MIB = 1024 * 1024
+LONGEST_DRAIN_SECONDS = 10.0
+"""With some seconds to record and close, below what any supervisor of ours waits before it kills (20 s; 30 s in
+docker-compose.yml)."""
 SHORTEST_INSTANCE_KEY_BYTES = 16
 """128 bits, if they are random."""
 
@@ -55,9 +58,8 @@ class Settings(BaseSettings):
     """How long a published chunk may wait for a worker before it is dispatched anew."""
     claim_lease_seconds: float = Field(default=30.0, gt=0)
     """How long a claim stands without a heartbeat; then the sweep turns it into a probe."""
-    drain_seconds: float = Field(default=8.0, ge=0, le=12.0)
-    """How long a worker that is asked to end waits for what is in the air; then it hands back the rest. The bound, and
-    5 s to record and close, is below what any supervisor of ours waits (20 s; 30 s in docker-compose.yml)."""
+    drain_seconds: float = Field(default=8.0, ge=0, le=LONGEST_DRAIN_SECONDS)
+    """How long a worker that is asked to end waits for what is in the air; then it hands back the rest."""
     poison_deaths: int = Field(default=5, ge=2)
     """So many times nobody lived to tell what became of an invoice's processing: then it is set aside for a person."""
     dispatch_interval_seconds: float = Field(default=1.0, gt=0)

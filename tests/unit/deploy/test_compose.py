@@ -7,9 +7,10 @@ import pytest
 
 from pipeline.cli.stack import STOP_SECONDS, Stack, StackPlan
 from pipeline.embedded.process import ProcessSpec
-from pipeline.settings import Settings
+from pipeline.services.send import RECORD_SECONDS
+from pipeline.settings import LONGEST_DRAIN_SECONDS, Settings
 from tests.unit.deploy.compose_file import Node, read_compose
-from workers.lifecycle import DRAIN_SECONDS
+from workers.lifecycle import CLOSE_SECONDS
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -113,11 +114,11 @@ def test_workers_wait_for_stores_and_tables() -> None:
 
 
 def test_stopping_leaves_time_for_the_drain() -> None:
-    """Workers get more than they wait for what is in the air, and no less than the embedded form gives them."""
+    """Workers get more than the longest drain with its ending, in the embedded form and no less in this one."""
+    ending = RECORD_SECONDS + CLOSE_SECONDS
     grace = float(str(SERVICES["send"]["stop_grace_period"]).removesuffix("s"))
 
-    assert grace > DRAIN_SECONDS
-    assert grace >= STOP_SECONDS
+    assert grace >= STOP_SECONDS > LONGEST_DRAIN_SECONDS + ending
 
 
 def test_valkey_keeps_what_it_is_told() -> None:

@@ -99,6 +99,7 @@ class Watchdog:
         self._received: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
         self._well: set[str] = set()
+        self._rung_at = float("-inf")
         self._stopped = threading.Event()
 
     def note_received(self, queue: str) -> None:
@@ -118,12 +119,16 @@ class Watchdog:
             if seconds >= self._patience:
                 return Deafness(queue=queue, seconds=seconds, waiting=count)
         self._tell_well(fresh)
-        return self._look_at_pump(waiting, is_rung=PUMP_QUEUE in fresh, at=at)
+        if PUMP_QUEUE in fresh:
+            self._rung_at = at
+        return self._look_at_pump(waiting, at=at)
 
-    def _look_at_pump(self, waiting: Mapping[str, int] | None, *, is_rung: bool, at: float) -> Deafness | None:
+    def _look_at_pump(self, waiting: Mapping[str, int] | None, *, at: float) -> Deafness | None:
         if PUMP_QUEUE not in self._deaf or waiting is None:
             return None
-        holds = (is_rung or waiting[PUMP_QUEUE] > 0) and self._around.is_stuck()
+        # Looks may come more often than bells.
+        is_rung = waiting[PUMP_QUEUE] > 0 or at - self._rung_at <= self._patience / 2
+        holds = is_rung and self._around.is_stuck()
         seconds = self._stuck.note(at=at, holds=holds)
         if seconds < self._patience:
             return None

@@ -16,6 +16,8 @@ from .papers import papers
 from .processes import processes_of
 
 LIVENESS_SECONDS = 6.0
+BREAK_ROUNDS = text("ALTER SEQUENCE epoch RENAME TO epoch_gone")
+MEND_ROUNDS = text("ALTER SEQUENCE epoch_gone RENAME TO epoch")
 ALARM_HISTORY = text("SELECT told, ended_at FROM alarm WHERE kind = 'worker_deaf' AND subject LIKE :subject")
 
 
@@ -57,16 +59,17 @@ def on(line: Installation, kind: str) -> list[Alarm]:
         return [alarm for alarm in list_alarms(session) if alarm.kind == kind]
 
 
-@pytest.mark.parametrize(("node", "queue"), [("send", "send"), ("pump", "dispatch")])
+@pytest.mark.parametrize(("node", "queues"), [("send", ("send", "express")), ("pump", ("dispatch",))])
 def test_worker_that_consumes_nothing_while_work_is_due_ends_itself(
-    celery_setup: CeleryTestSetup, line: Installation, node: str, queue: str
+    celery_setup: CeleryTestSetup, line: Installation, node: str, queues: tuple[str, ...]
 ):
     """Alive, connected and deaf: it says so, exits with its own status, is started anew, and everything is accepted."""
     worker = line.worker_send if node == "send" else line.worker_pump
     warm = line.submit(papers(2))
     line.wait_until_taken(warm, seconds=30)
     old = worker.state
-    lose_subscription(celery_setup, node, queue)
+    for queue in queues:
+        lose_subscription(celery_setup, node, queue)
 
     sent = line.submit(papers(20))
 
@@ -76,11 +79,33 @@ def test_worker_that_consumes_nothing_while_work_is_due_ends_itself(
     line.assert_once(sent)
     (told,) = [each for each in worker.logs().splitlines() if "event=worker_deaf" in each][-1:]
     assert "CRITICAL" in told
-    assert f"queue={queue}" in told
+    assert any(f"queue={queue} " in told for queue in queues)
     ((words, _),) = deaf_alarms(line, node)
     assert "ended itself" in words
     ended = wait_until(lambda: on(line, "worker_deaf") == [], seconds=30, poll_seconds=0.2)
     assert ended, "the alarm outlived the deaf worker's successor"
+
+
+def test_dispatcher_that_completes_no_round_is_told_and_its_worker_ends_itself(
+    celery_setup: CeleryTestSetup, line: Installation
+):
+    """A pump that breaks in every round takes every bell and hands nothing out: its worker is not left at it."""
+    old = line.worker_pump.state
+    with line.database.transaction() as session:
+        session.connection().execute(BREAK_ROUNDS)
+    try:
+        sent = line.submit(papers(3))
+        assert wait_until(lambda: line.worker_pump.state.exit_status == DEAF_STATUS, seconds=60, poll_seconds=0.01)
+        line.wait_for(lambda: bool(on(line, "dispatcher_stuck")), "the alarm", sent, seconds=90)
+    finally:
+        with line.database.transaction() as session:
+            session.connection().execute(MEND_ROUNDS)
+
+    line.worker_pump.wait_for_successor(old)
+    line.wait_until_taken(sent, seconds=90)
+    line.assert_once(sent)
+    over = wait_until(lambda: not on(line, "dispatcher_stuck"), seconds=60, poll_seconds=0.2)
+    assert over, "the alarm outlived the standstill"
 
 
 def test_idle_workers_live_on(celery_setup: CeleryTestSetup, line: Installation):

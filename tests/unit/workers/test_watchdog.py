@@ -124,6 +124,17 @@ def test_pump_that_is_rung_and_completes_no_round_is_stuck(played):
     assert "completed no round of the dispatcher for 60 s" in found.told("pump@here")
 
 
+def test_looks_may_come_more_often_than_bells(played):
+    played.stuck = True
+    rings = iter(range(100))
+
+    def ring():
+        if next(rings) % 5 == 0:
+            played.dog.note_received("dispatch")
+
+    assert len(played.looks(PATIENCE + STEP, between=ring)) == 1
+
+
 def test_pump_that_nobody_rings_is_not_stuck(played):
     played.stuck = True
 

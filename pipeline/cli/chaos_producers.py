@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.services.submit import submit
+from pipeline.storage.clock import read_clock
 from pipeline.storage.database import Database
 
 LARGEST_PIECE = 20
@@ -97,7 +98,9 @@ class Producers:
         done = 0
         try:
             while done < len(share) and not self._stop.is_set():
-                piece = share[done : done + random.randint(1, LARGEST_PIECE)]
+                # In one order: two producers that make batches of the same companies the other way round would lock
+                # each other out.
+                piece = sorted(share[done : done + random.randint(1, LARGEST_PIECE)], key=lambda offer: offer.company)
                 self._stop.wait(max(0.0, self._began + self._over_seconds * done / len(share) - time.monotonic()))
                 self._submit(piece)
                 done += len(piece)
@@ -123,6 +126,7 @@ class Producers:
 
     def _submit_once(self, piece: Sequence[Offer], contents: Sequence[bytes]) -> list[str]:
         with self._database.transaction() as session:
+            now = read_clock(session)
             answers = [
                 submit(
                     session,
@@ -131,6 +135,7 @@ class Producers:
                     filename=offer.path.name,
                     uuid=offer.uuid,
                     batch=BATCH,
+                    now=now,
                 )
                 for offer, content in zip(piece, contents, strict=True)
             ]

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.domain.state import State
 from pipeline.storage.disturbing import drop_connections
-from pipeline.storage.settling import count_held_for_company, read_p95_seconds
+from pipeline.storage.settling import count_held_for_company, read_p95_seconds, read_states
 
 from .rows import NOW, change, query, queue
 
@@ -53,3 +54,11 @@ def test_dropped_connections_break_a_transaction_and_no_later_one(database, comp
     assert dropped >= 1
     rows = query(database, "SELECT number FROM invoice WHERE id = ANY(:ids)", ids=uuids)
     assert [row.number for row in rows] == [None, None]
+
+
+def test_states_are_read_of_some_or_of_all(database, company):
+    first, second = queue(database, company, 2)
+
+    with database.transaction() as session:
+        assert read_states(session, [second]) == {second: State.QUEUED}
+        assert read_states(session) == {first: State.QUEUED, second: State.QUEUED}

@@ -47,9 +47,9 @@ def stack_of(pid: int | None) -> Any:
     return SimpleNamespace(processes=(SimpleNamespace(name="worker-send", pid=pid),))
 
 
-def armoury(pid: int | None) -> Armoury:
+def armoury(pid: int | None, folder: Path = Path()) -> Armoury:
     database: Any = NoDatabase()
-    return Armoury(stack=stack_of(pid), database=database, folder=Path(), later=lambda *_: None)
+    return Armoury(stack=stack_of(pid), database=database, folder=folder, later=lambda *_: None)
 
 
 def status_of(pid: int) -> str:
@@ -111,6 +111,23 @@ def test_kill_at_a_point_is_taken_away_when_nobody_came(run):
     assert not order.exists()
     assert playing.struck.missed == {"kill at after-claim": 1}
     assert not playing.struck.kinds
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_order_counts_by_whether_somebody_took_it_even_at_the_last_moment(run, taken):
+    trap = armoury(None, run).kill_at(Strike(at_seconds=0, kind="kill-at", target="before-claim", seconds=5.0))
+    if taken:
+        (run / POINTS_DIR / "before-claim").unlink()
+
+    assert trap.take_away() is taken
+
+
+def test_point_that_waits_for_somebody_already_is_missed(run):
+    strike = Strike(at_seconds=0, kind="kill-at", target="before-claim", seconds=5.0)
+    armoury(None, run).kill_at(strike)
+
+    with pytest.raises(MissedError):
+        armoury(None, run).kill_at(strike)
 
 
 def test_invoices_that_were_being_sent_are_counted_by_strike():

@@ -166,6 +166,18 @@ def test_unreadable_row_hides_no_other(odd: object) -> None:
     assert operator.asked("GET", f"/v1/invoices/{good}") == []
 
 
+def test_the_parties_are_told_as_the_operator_names_them() -> None:
+    """Whoever compares an invoice met under our UUID learns its number, total, seller and buyer."""
+    operator, named, bare = FakeOperator(), uuid4(), uuid4()
+    parties = {"sender": {"name": "Seller Oy"}, "recipient": {"name": "Buyer Ab"}}
+    operator.route("GET", "/v1/invoices", lambda _: answer(200, [told(named, **parties), told(bare, sender=None)]))
+
+    outcomes = run_probe(operator, [named, bare])
+
+    assert (outcomes[named].operator_seller, outcomes[named].operator_buyer) == ("Seller Oy", "Buyer Ab")
+    assert outcomes[bare].operator_seller is None
+
+
 @pytest.mark.parametrize(
     "page",
     [

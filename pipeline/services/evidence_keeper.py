@@ -118,4 +118,5 @@ class EvidenceKeeper:
                     settings=self._settings,
                 )
             # Last, so that the rows turns are taken from are locked for as short as can be.
-            note(session, noted, host=self._host, settings=self._settings, now=now)
+            if not note(session, noted, host=self._host, settings=self._settings, now=now):
+                self._seated.clear()

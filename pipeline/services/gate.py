@@ -170,15 +170,18 @@ class Gate:
 
     def _take(self, paces: list[Pace], wanted: int) -> Turns | NotYet:
         keys = {(each.scope, each.lane) for each in paces}
-        if not keys <= self._seated:
+        host, company = paces[0], paces[1] if len(paces) > 1 else None
+        for _ in range(2):
+            if not keys <= self._seated:
+                with self._database.transaction() as session:
+                    seat(session, keys)
+                self._seated |= keys
             with self._database.transaction() as session:
-                seat(session, keys)
-            self._seated |= keys
-        host, *company = paces
-        with self._database.transaction() as session:
-            return reserve(
-                session, host=host, company=company[0] if company else None, wanted=wanted, clock=self._clock
-            )
+                plan = reserve(session, host=host, company=company, wanted=wanted, clock=self._clock)
+            if plan is not None:
+                return plan
+            self._seated -= keys
+        raise ServiceUnavailableError("the rows of the pace vanish; nothing was lost, try again")
 
     def _keep_pause(self, company_id: UUID | None, outcome: Outcome | None) -> None:
         if outcome is None or not outcome.retry_after_seconds or outcome.held_back_seconds is not None:

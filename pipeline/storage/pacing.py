@@ -127,8 +127,8 @@ def seat(session: Session, keys: Iterable[Key]) -> None:
 
 def reserve(
     session: Session, *, host: Pace, company: Pace | None, wanted: int, clock: Callable[[], datetime]
-) -> Turns | NotYet:
-    """Take turns for one company in one lane, or say when to ask again. Rows must be there (`seat`).
+) -> Turns | NotYet | None:
+    """Take turns for one company in one lane, or say when to ask again; None where a row is not there (`seat`).
 
     The clock is read once the rows are ours: what came before us in the queue for them has taken its time.
     """
@@ -136,6 +136,8 @@ def reserve(
     connection.execute(HURRY)
     asked = [(each.scope, each.lane) for each in (host, company) if each is not None]
     rows = {row.scope: row for row in connection.execute(LOCK, {**_names(asked), "host": host.scope})}
+    if len(rows) < len(asked):
+        return None
     ours = _standing(rows[company.scope], company) if company is not None else Row()
     plan = plan_turns(host=_standing(rows[host.scope], host), company=ours, wanted=wanted, now=clock())
     if isinstance(plan, Turns):
@@ -145,19 +147,21 @@ def reserve(
     return plan
 
 
-def note(session: Session, noted: Mapping[Key, Noted], *, host: str, settings: Settings, now: datetime) -> None:
+def note(session: Session, noted: Mapping[Key, Noted], *, host: str, settings: Settings, now: datetime) -> bool:
     """Count what happened, learn from it where no limit is set, and let blocks only grow.
 
-    Rows must be there (`seat`).
+    False where a row was not there (`seat`); the others are counted all the same.
     """
     if not noted:
-        return
+        return True
     connection = session.connection()
     connection.execute(HURRY)
     rows = connection.execute(LOCK, {**_names(noted), "host": host}).all()
     fixed = _fixed(session, noted, host=host, settings=settings)
     keyed = [((row.scope, Lane(row.lane)), row) for row in rows]
-    connection.execute(NOTE, [_noted(row, noted[key], is_set=key in fixed, now=now) for key, row in keyed])
+    if keyed:
+        connection.execute(NOTE, [_noted(row, noted[key], is_set=key in fixed, now=now) for key, row in keyed])
+    return len(keyed) == len(noted)
 
 
 def _fixed(session: Session, keys: Iterable[Key], *, host: str, settings: Settings) -> set[Key]:

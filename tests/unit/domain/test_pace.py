@@ -56,7 +56,7 @@ def test_slack_is_needed():
 
 @pytest.mark.parametrize(
     ("limit", "expected"),
-    [(20.0, 0.06), (1.0, 1.2), (0.2, 5.2), (2.5, 0.6), (0.3, 1 / 0.3 + 0.2)],
+    [(20.0, 0.065), (1.0, 1.3), (0.2, 5.3), (2.5, 0.65), (0.3, 1 / 0.3 + 0.3)],
     ids=["20/s", "1/s", "one in 5 s", "2.5/s is 2", "0.3/s"],
 )
 def test_spacing(limit, expected):

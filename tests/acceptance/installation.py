@@ -42,6 +42,8 @@ SETTINGS = {
     "POSTILJON_REROUTE_SETTLE_SECONDS": "3",
     "POSTILJON_WATCH_INTERVAL_SECONDS": "2",
     "POSTILJON_DELIVERED_LOOKS_SECONDS": "2",
+    "POSTILJON_CIRCUIT_WAIT_SECONDS": "1",
+    "POSTILJON_CIRCUIT_LONGEST_WAIT_SECONDS": "2",
 }
 """Seconds where production waits minutes. The window is what two sending processes hold, and one chunk more."""
 
@@ -53,7 +55,7 @@ EVENTS = text("SELECT invoice_id, kind FROM event WHERE invoice_id = ANY(:ids)")
 ATTEMPTS = text("SELECT invoice_id, kind, outcome, http_status FROM attempt WHERE invoice_id = ANY(:ids) ORDER BY id")
 FORGET = text("""
     TRUNCATE invoice, attempt, event, document, batch, route_case, failure, way_out, route_order, operator_action,
-        alarm, tally, tally_delta
+        alarm, tally, tally_delta, circuit, pace
 """)
 RELEASE = text("UPDATE company SET hold_reason = NULL, held_since = NULL, check_at = NULL, holds = 0")
 LATER = text("UPDATE invoice SET due_at = due_at + make_interval(secs => :seconds) WHERE id = ANY(:ids)")

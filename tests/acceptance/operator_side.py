@@ -36,6 +36,7 @@ class OperatorSide:
     def calm(self) -> None:
         """Take every fault and every turned knob back."""
         self.faults([])
+        self.end_outage()
         self.knobs(**self._knobs)
         for company in (COMPANY_A, COMPANY_B):
             self.company(company, user_key=USER_KEY, key_disabled=False, company_state="VERIFIED")
@@ -48,6 +49,18 @@ class OperatorSide:
         """Turn knobs."""
         self._ask("PUT", "knobs", knobs)
 
+    def begin_outage(self, kind: str) -> None:
+        """Serve nobody until it is ended: `refuse`, `503` or `silence`."""
+        self._ask("PUT", "outage", {"kind": kind})
+
+    def end_outage(self) -> None:
+        """Serve everybody again."""
+        self._ask("DELETE", "outage")
+
+    def outage(self) -> dict[str, Any]:
+        """The outage that is, with who asked meanwhile."""
+        return self._ask("GET", "outage")
+
     def company(self, company_id: str, **fields: Any) -> None:
         """Change an account at the operator."""
         self._ask("PUT", f"companies/{company_id}", fields)
@@ -55,6 +68,10 @@ class OperatorSide:
     def expire_tokens(self) -> None:
         """Let every token end now."""
         self._ask("POST", "expire_tokens")
+
+    def enter(self, uuid: str, company: str, **fields: Any) -> None:
+        """Put an invoice under a UUID into the books, as somebody else would: `document`, or what it says."""
+        self._ask("POST", f"invoices/{uuid}", {"company": company, **fields})
 
     def lose(self, uuid: str) -> None:
         """Forget an invoice that was accepted."""

@@ -143,15 +143,23 @@ def test_answered_canary_starts_slowly_and_the_clock_closes(database, caplog):
     assert read(database).trips == 1
 
 
-def test_slow_start_without_traffic_comes_to_its_end_too(database):
+def settle(database, *, now):
+    with database.transaction() as session:
+        circuits.settle_circuits(session, host=HOST, now=now)
+
+
+def test_slow_start_without_traffic_comes_to_its_end_too(database, caplog):
     until = half_open(database)
     end(database, until=until, ok=True, now=NOW + 6 * SECOND)
+    caplog.clear()
+    caplog.set_level(logging.INFO)
 
-    for seconds, state in ((16, CircuitState.CLOSING), (17, None)):
-        with database.transaction() as session:
-            circuits.settle_circuits(session, host=HOST, now=NOW + seconds * SECOND)
-        found = read(database)
-        assert (found.state if found else None) is state
+    settle(database, now=NOW + 16 * SECOND)
+    assert read(database).state is CircuitState.CLOSING
+    at_once(lambda _: settle(database, now=NOW + 17 * SECOND))
+
+    assert read(database) is None
+    assert events_of(caplog) == ["circuit_closed"]
 
 
 def test_failed_canary_waits_longer_each_time_up_to_the_bound(database):
@@ -255,8 +263,7 @@ def test_companys_circuit_says_nothing_while_the_hosts_is_open(database, company
     go(database, now=later + 5 * SECOND, until=later + MINUTE)
     end(database, until=later + MINUTE, ok=True, now=later + 6 * SECOND)
 
-    with database.transaction() as session:
-        circuits.settle_circuits(session, host=HOST, now=later + MINUTE)
+    settle(database, now=later + MINUTE)
 
     assert read(database, company).state is CircuitState.OPEN
 

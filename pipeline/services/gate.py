@@ -80,19 +80,19 @@ class Gate:
 
     async def enter(self, company_id: UUID | None, lane: Lane) -> Outcome | None:
         """See Turnstile.enter."""
+        is_in = False
         try:
-            await self._outlook.refresh()
-            refusal = await self._canaries.pass_circuits(self._scopes(company_id))
-            if refusal is None:
-                refusal = self._crowded(company_id) or await self._await_turn(company_id, lane)
+            refusal = await self._admit(company_id, lane)
+            is_in = refusal is None
         except ServiceUnavailableError as exc:
             log.warning("held back without a database: %s", exc, extra={"event": "gate_unavailable"})
             refusal = hold_back(AGAIN_SECONDS, why="the database cannot tell whose turn it is")
-        if refusal is not None:
-            self._canaries.give_back()
-            return refusal
-        self._under_way.update(self._scopes(company_id))
-        return None
+        finally:
+            if not is_in:
+                self._canaries.give_back()
+        if is_in:
+            self._under_way.update(self._scopes(company_id))
+        return refusal
 
     def leave(self, company_id: UUID | None, lane: Lane, outcome: Outcome | None) -> None:
         """See Turnstile.leave."""
@@ -111,6 +111,13 @@ class Gate:
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             self._executor = None
+
+    async def _admit(self, company_id: UUID | None, lane: Lane) -> Outcome | None:
+        await self._outlook.refresh()
+        refusal = await self._canaries.pass_circuits(self._scopes(company_id))
+        if refusal is not None:
+            return refusal
+        return self._crowded(company_id) or await self._await_turn(company_id, lane)
 
     def _scopes(self, company_id: UUID | None) -> tuple[str, ...]:
         return (self._host,) if company_id is None else (self._host, str(company_id))

@@ -165,7 +165,7 @@ def test_late_turn_is_forfeited(database, company, time):
     punctual = time.sleep_until
 
     async def oversleep(at):
-        await punctual(at + seconds(random.choice((0, 0.05, 0.4))))
+        await punctual(at + seconds(random.choice((0, 0, 0.9))))
 
     gate._sleep_until = oversleep
 
@@ -437,3 +437,24 @@ def test_database_away_with_a_limit(company, time):
 
     assert held[0].error_code == "held_back"
     assert held[0].left_nothing
+
+
+def test_canary_whose_turn_never_came_holds_up_nobody(database, company, time):
+    """A canary that is cancelled while it waits for its turn leaves its place to the next one at once."""
+    gate, other = (gate_of(database, time, circuit_failures=5, circuit_wait_seconds=4) for _ in range(2))
+
+    async def work():
+        for _ in range(8):
+            await gate.enter(company, READ)
+            gate.leave(company, READ, REFUSED_CONNECTION)
+        await time.sleep_until(START + seconds(6))
+        gate._keeper.block(str(company), time() + seconds(0.9))
+        waiting = asyncio.ensure_future(gate.enter(company, READ))
+        await time.sleep_until(time() + seconds(0.2))
+        assert not waiting.done()
+        waiting.cancel()
+        await time.sleep_until(time() + seconds(1.5))
+        assert await other.enter(company, READ) is None
+        await asyncio.gather(gate.close(), other.close())
+
+    time.run(work())

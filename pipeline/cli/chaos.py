@@ -125,7 +125,7 @@ def _play(folder: Path, order: _Order) -> Proof:
 
 
 def _say(words: str) -> None:
-    err().print(words)
+    err().print(words, soft_wrap=True)
 
 
 def _offers(folder: Path, invoices: int, companies: int, seed: int) -> list[Offer]:

@@ -28,6 +28,14 @@ from pipeline.storage.database import Database
 from pipeline.storage.reading import read_progress
 from pipeline.storage.settling import is_balanced, read_p95_seconds, read_standings
 
+QUICK = {
+    **SETTINGS,
+    # A fleet that is struck down comes back to a queue of chunks: they must not be over before it has read them.
+    "POSTILJON_DISPATCH_LEASE_SECONDS": "8",
+    "POSTILJON_CIRCUIT_WAIT_SECONDS": "1",
+    "POSTILJON_CIRCUIT_LONGEST_WAIT_SECONDS": "8",
+}
+"""What a plan and a user do not set: seconds where production waits minutes."""
 SEND_PROCESSES = 3
 BEATS = 2
 PREPARING_TRIES = 5
@@ -67,7 +75,7 @@ def stack_plan(plan: Plan, *, folder: Path, companies: int, seed: int) -> StackP
         each.mkdir(exist_ok=True)
     # What is killed cannot remove its temporary files: they go with the folder of the run.
     own = {"TMPDIR": str(temporary), "POSTILJON_POINTS_FOLDER": str(points)}
-    settings = {**SETTINGS, **plan.settings}
+    settings = {**QUICK, **plan.settings}
     settings_from(settings)
     return StackPlan(
         state_dir=folder / STATE_DIR,

@@ -15,6 +15,9 @@ from .papers import PROJECT
 from .processes import processes_of
 
 CHAOS_SECONDS = 240
+STORM_SECONDS = 600
+"""Alone on two cores it takes about 150; beside other tests longer."""
+LEAST_KINDS = 10
 NOT_ALL, USAGE, INTERRUPTED = 1, 2, 130
 
 SHORT = """
@@ -62,6 +65,12 @@ hold_duplicates = true
 list_lag_seconds = 15
 show_lag_seconds = 15
 """
+CALM = """
+version = 1
+submit_seconds = 0
+round_seconds = 1
+rounds = 1
+"""
 
 
 @pytest.fixture
@@ -89,6 +98,40 @@ def test_two_hundred_invoices_go_once_through_a_short_chaos(place: Path, tmp_pat
     assert answer["p95_seconds"] > 0
     assert processes_of(place) == []
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.timeout(STORM_SECONDS)
+def test_three_thousand_invoices_go_once_through_a_storm(place: Path):
+    """Every kind of strike and of operator fault at once: nothing lost, doubled or altered, and everything at rest."""
+    asked = ("--invoices", "3000", "--companies", "8", "--seed", "11", "--json")
+
+    done = chaos(place, "storm", *asked, seconds=STORM_SECONDS - 20)
+
+    answer = json.loads(done.stdout)
+    assert (answer["lost"], answer["doubled"], answer["altered"]) == (0, 0, 0), answer["wrong"]
+    assert answer["unsettled"] is None, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert answer["submitted"] == 3000
+    struck = {name for name in answer["mid_flight"] if not name.startswith("operator ")}
+    assert len(struck) >= LEAST_KINDS, answer["mid_flight"]
+    assert sum(name.startswith("kill at ") for name in answer["struck"]) >= 3, answer["struck"]
+    assert len(answer["mid_flight"]) - len(struck) >= LEAST_KINDS, answer["mid_flight"]
+    assert processes_of(place) == []
+    assert list(place.iterdir()) == []
+
+
+def test_own_waits_rules_and_limits_are_in_force(place: Path, tmp_path: Path):
+    """A user's own settings count: with two uploads a second, 12 invoices take more than 5 s; addresses do not count."""
+    own = tmp_path / "own.env"
+    own.write_text("POSTILJON_UPLOADS_PER_SECOND=2\nPOSTILJON_DATABASE_URL=postgresql://elsewhere/real\n")
+
+    done = chaos(place, plan(tmp_path, CALM), "--settings", str(own), "--invoices", "12", "--companies", "2", "--json")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["accepted"] == 12
+    assert answer["p95_seconds"] > 4
+    assert "POSTILJON_DATABASE_URL" in done.stderr
 
 
 def test_operator_that_holds_twice_is_found_out(place: Path, tmp_path: Path):
@@ -127,8 +170,9 @@ def test_wrong_plan_starts_nothing(place: Path, tmp_path: Path):
     assert list(place.iterdir()) == []
 
 
-def test_interrupted_chaos_leaves_nothing_running(place: Path, tmp_path: Path):
-    """Ctrl-C in the middle: everything that was started is ended, even what a strike has stopped."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_interrupted_chaos_leaves_nothing_running(place: Path, tmp_path: Path, number: signal.Signals):
+    """Ctrl-C or SIGTERM in the middle, even twice: all that was started is ended, even what a strike has stopped."""
     paused = "version = 1\n[[strike]]\nkind = 'pause-worker'\nevery_seconds = 1\nseconds = 60\n"
     command = subprocess.Popen(
         [*POSTILJON, "chaos", "--plan", str(plan(tmp_path, paused)), "--invoices", "50"],
@@ -141,7 +185,8 @@ def test_interrupted_chaos_leaves_nothing_running(place: Path, tmp_path: Path):
         # Webhooks are registered last: what is stopped after that was stopped by a strike.
         assert wait_until(lambda: any(is_stopped(words) for words in processes_of(place)), seconds=90)
 
-        command.send_signal(signal.SIGINT)
+        command.send_signal(number)
+        command.send_signal(signal.SIGTERM)
 
         assert command.wait(60) == INTERRUPTED
     finally:
@@ -167,11 +212,13 @@ def plan(folder: Path, text: str) -> Path:
     return path
 
 
-def chaos(place: Path, played: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def chaos(
+    place: Path, played: Path | str, *arguments: str, seconds: int = CHAOS_SECONDS
+) -> subprocess.CompletedProcess[str]:
     """Run chaos to its end."""
     words = [*POSTILJON, "chaos", "--plan", str(played), *arguments]
     return subprocess.run(
-        words, env=environment(place), capture_output=True, text=True, timeout=CHAOS_SECONDS, check=False, cwd=PROJECT
+        words, env=environment(place), capture_output=True, text=True, timeout=seconds, check=False, cwd=PROJECT
     )
 
 

@@ -1,5 +1,6 @@
 """A plan of chaos: the same seed makes the same strikes, and a wrong file is refused with the line and what to write."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import pytest
 from pipeline.cli.chaos_file import SHIPPED, load_plan, parse_plan
 from pipeline.cli.chaos_plan import KINDS
 from pipeline.domain.errors import ConfigurationError
+from pipeline.services.points import Point
+from simulator.faults import Fault
+from simulator.scripts import load as load_script
+
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "chaos.md"
 
 PLAN = """\
 version = 1
@@ -87,6 +93,24 @@ def test_shipped_plan_is_sound(name):
 
 def test_storm_has_every_kind_of_strike():
     assert {rule.kind for rule in load_plan("storm").rules} == set(KINDS)
+
+
+def test_storm_has_every_fault_of_the_operator():
+    script = load_script(load_plan("storm").faults, 1)
+
+    assert {rule.fault for rule in script.rules} == set(Fault)
+
+
+def test_plan_of_the_documentation_is_sound(tmp_path: Path):
+    shown = re.findall(r"```toml\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
+
+    assert [len(parsed(each, tmp_path).strikes(1, 1)) > 1 for each in shown] == [True]
+
+
+def test_every_kind_and_point_is_explained():
+    words = DOCUMENTATION.read_text(encoding="utf-8")
+
+    assert [name for name in (*KINDS, *Point) if name not in words] == []
 
 
 def test_kill_at_a_point_is_counted_by_its_point():

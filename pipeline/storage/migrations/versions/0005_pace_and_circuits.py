@@ -35,6 +35,8 @@ def upgrade() -> None:
     )
     op.add_column("lease", _instant("taken_at"))
     op.add_column("lease", _instant("done_at"))
+    # The alarm for the whole fleet gave way to one for each company; nobody would end it any more.
+    op.execute("UPDATE alarm SET ended_at = now() WHERE kind = 'work_waits' AND ended_at IS NULL")
     op.create_table(
         "pace",
         sa.Column("scope", sa.Text(), nullable=False),

@@ -171,6 +171,21 @@ def test_an_outage_uses_no_budget_and_a_silence_does(database, vault):
     assert line.row(closed).give_up_at > line.clock()
 
 
+def test_the_intent_is_committed_before_anything_leaves(line):
+    """While the upload is under way, everybody else sees that it is: whoever dies now leaves a doubt, not a resend."""
+    (uuid,) = line.submit()
+    seen = []
+
+    async def look():
+        seen.append((line.row(uuid).state, [attempt.outcome for attempt in line.attempts(uuid)]))
+        return Outcome(kind=K.ACCEPTED)
+
+    line.operator.on_upload[uuid] = [look]
+    line.work()
+
+    assert seen == [("sending", [None])]
+
+
 def test_a_message_seen_twice_uploads_once(line):
     line.submit(3)
     (chunk,) = line.dispatch()

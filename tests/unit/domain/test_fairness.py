@@ -53,7 +53,9 @@ def test_nobody_gets_more_than_room_and_limit(claimants, room, window):
     """Whatever the companies, no share exceeds backlog, cap and allowance, and all together not the room."""
     shares = share_out(claimants, room=room, window=window)
 
-    assert all(0 <= shares[each.company_id].invoices <= each.limit for each in claimants)
+    for each in claimants:
+        bounds = [bound for bound in (each.backlog, each.most) if bound is not None]
+        assert 0 <= shares[each.company_id].invoices <= max(min(bounds), 0)
     assert sum(share.invoices for share in shares.values()) <= max(room, 0)
 
 
@@ -114,6 +116,13 @@ def test_equal_companies_take_turns_in_a_room_of_one():
 
     assert [sum(row[number] for row in history) for number in range(3)] == [3, 3, 3]
     assert all(sorted(map(sum, zip(*history[start : start + 3], strict=True))) == [1, 1, 1] for start in (0, 3, 6))
+
+
+def test_a_small_room_after_a_large_one_costs_nobody_its_credit():
+    """Where a room does not even pay what is owed, those who get nothing of it keep what they are owed."""
+    history = serve([1.0] * 10, rooms=[8, 1] * 20)
+
+    assert [sum(row[number] for row in history) for number in range(10)] == pytest.approx([18] * 10, abs=1.001)
 
 
 def test_weights_share_one_room_exactly():

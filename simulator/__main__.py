@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 def _epilog() -> str:
     """List the knobs with their defaults and what can be controlled while it runs."""
     knobs = [f"  {name}={value}" for name, value in as_table(Knobs()).items()]
-    control_endpoints = [f"  {(one.handle.__doc__ or '').partition(chr(10))[0]}" for one in control.ENDPOINTS]
+    told = [f"  {(one.handle.__doc__ or '').partition(chr(10))[0]}" for one in control.ENDPOINTS]
+    control_endpoints = list(dict.fromkeys(told))  # one that answers to two methods says so itself
     return "\n".join(["knobs:", *knobs, "", "while it runs:", *control_endpoints])
 
 

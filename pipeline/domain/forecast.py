@@ -82,6 +82,8 @@ class Forecast:
     """All companies together, once all that may go goes."""
     finish_of: Mapping[str, datetime]
     """Of each company that has a forecast."""
+    is_left_alone: bool = False
+    """The operator does not answer: all of it holds only if it does at `starts_at`."""
 
     @property
     def seconds(self) -> float | None:
@@ -109,6 +111,7 @@ def forecast(backlogs: Sequence[Backlog], host: HostPace, *, at: datetime) -> Fo
         finish_at=max(finish_of.values(), default=at) if is_known else None,
         per_second=sum(share_rate(going, capacity).values()) if basis is not Basis.NOTHING else 0.0,
         finish_of=finish_of if is_known else {},
+        is_left_alone=host.is_left_alone,
     )
 
 

@@ -23,7 +23,7 @@ TO_SEND = DUE_STATES | {State.SENDING}
 WAITED_FOR = timedelta(seconds=0.1)
 """Turns taken further ahead than this are waited for by somebody."""
 PRESSING = timedelta(minutes=1)
-"""A lane that is blocked for less is not worth a word."""
+"""A pause that is shorter is not worth a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,10 @@ def tell(forecast: Forecast) -> str:
     done = f"{forecast.backlog:,} done by about {shown(forecast.finish_at, forecast.at)} {at}"
     rate = f" ({forecast.per_second:.3g} a second)"
     after = ""
-    if forecast.starts_at - forecast.at > PRESSING:
+    if forecast.is_left_alone:
         after = f", if the operator answers at {shown(forecast.starts_at, forecast.at)}"
+    elif forecast.starts_at - forecast.at > PRESSING:
+        after = f"; nothing goes before {shown(forecast.starts_at, forecast.at)}, as the operator asked"
     return f"{done}{rate}{after}{left_out}"
 
 

@@ -110,7 +110,7 @@ def show_outage(call: Call) -> Answer:
 
 
 def begin_outage(call: Call) -> Answer:
-    """PUT /_simulator/outage: {"kind": "refuse" (reset), "503" or "silence", "seconds"?: N, "retry_after"?: N}."""
+    """PUT /_simulator/outage (or POST): {"kind": "refuse" (reset), "503" or "silence", "seconds"?, "retry_after"?}."""
     return Answer(body=_settled(lambda: call.simulation.outages.begin(dict(_table(call)), call.now)).shown())
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.domain.circuit import CircuitState
+from pipeline.embedded.liveness import wait_until
 from pipeline.settings import settings_from
 from pipeline.storage import alarms, circuits
 
@@ -143,6 +144,11 @@ def test_answered_canary_starts_slowly_and_the_clock_closes(database, caplog):
     assert read(database).trips == 1
 
 
+def waits_for_a_lock(database):
+    with database.transaction() as session:
+        return session.connection().execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one() > 0
+
+
 def settle(database, *, now):
     with database.transaction() as session:
         circuits.settle_circuits(session, host=HOST, now=now)
@@ -156,7 +162,12 @@ def test_slow_start_without_traffic_comes_to_its_end_too(database, caplog):
 
     settle(database, now=NOW + 16 * SECOND)
     assert read(database).state is CircuitState.CLOSING
-    at_once(lambda _: settle(database, now=NOW + 17 * SECOND))
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            circuits.settle_circuits(session, host=HOST, now=NOW + 17 * SECOND)
+            other = pool.submit(settle, database, now=NOW + 17 * SECOND)
+            assert wait_until(lambda: waits_for_a_lock(database), seconds=10, poll_seconds=0.01)
+        other.result(timeout=10)
 
     assert read(database) is None
     assert events_of(caplog) == ["circuit_closed"]
@@ -212,9 +223,9 @@ def test_company_has_its_own_circuit_while_others_are_answered(database, company
     """One company's trouble stops nobody else: its own circuit opens, the host's stays closed."""
     for tenth in range(40):
         now = NOW + tenth * SECOND / 10
-        note(database, company, failed=3, now=now)
+        note(database, company, failed=6, now=now)
         note(database, other, answered=1, now=now)
-        note(database, failed=3, answered=1, now=now)
+        note(database, failed=6, answered=1, now=now)
 
     assert read(database, company).state is CircuitState.OPEN
     assert (read(database, other), read(database)) == (None, None)

@@ -34,10 +34,10 @@ TOLERANCE = 0.2
 REFUSED = Outcome(kind=K.UNAVAILABLE, error_code="refused", message="connection refused")
 LOST = Outcome(kind=K.IN_DOUBT, error_code="read_timeout", message="no answer")
 RETRY_BUDGET = timedelta(hours=1)
-UNTIL_OPEN = timedelta(seconds=10)
-"""As long as a circuit looks back: until then answers of before the outage may outvote its failures."""
-CANARIES = 85
-"""Of six hours: after 5, 10, 20 ... then every 300 seconds."""
+UNTIL_OPEN = timedelta(seconds=12)
+"""A circuit looks back 10 s: until then answers of before the outage may outvote its failures. A margin is in both."""
+CANARIES = 100
+"""Of six hours: 78, after 5, 10, 20 ... then every 300 seconds."""
 
 
 @dataclass

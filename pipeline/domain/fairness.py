@@ -43,12 +43,16 @@ class Share:
 
     invoices: int
     deficit: float
-    """To be carried to the next round; between -1 and 1."""
+    """To be carried to the next round; between minus and plus one chunk."""
 
 
-def share_out(claimants: Sequence[Claimant], *, room: int, window: int | None = None) -> dict[UUID, Share]:
+def share_out(
+    claimants: Sequence[Claimant], *, room: int, window: int | None = None, chunk: int = 1
+) -> dict[UUID, Share]:
     """Share room for invoices among companies in proportion to their weights; nobody gets more than its limit.
 
+    Who has no more than its share gets it all; the others get whole chunks in turn, and what is lent is paid back by
+    waiting: room that is freed by a few answers at a time would else go out in pieces of one, a message each.
     With `window` (what may be in flight of all) those below their share of it come first, so that a company whose
     uploads are slow and fill the window does not take turns with one that has nothing in it. Room that nobody else
     can use goes to whoever can.
@@ -56,11 +60,12 @@ def share_out(claimants: Sequence[Claimant], *, room: int, window: int | None = 
     shares = {each.company_id: Share(invoices=0, deficit=each.deficit) for each in claimants}
     limits = {each.company_id: each.limit for each in claimants}
     if window is not None:
-        below = _below_their_share(claimants, window=window)
-        _round(claimants, shares, {key: min(limit, below[key]) for key, limit in limits.items()}, room=room)
+        below = _below_their_share(claimants, window=window, chunk=chunk)
+        first = {key: min(limit, below[key]) for key, limit in limits.items()}
+        _round(claimants, shares, first, room=room, chunk=chunk)
     used = sum(share.invoices for share in shares.values())
     left = {key: limit - shares[key].invoices for key, limit in limits.items()}
-    _round(claimants, shares, left, room=room - used)
+    _round(claimants, shares, left, room=room - used, chunk=chunk)
     return shares
 
 
@@ -75,14 +80,22 @@ def jain_index(shares: Iterable[float]) -> float:
     return sum(given) ** 2 / (len(given) * squares) if squares else 1.0
 
 
-def _below_their_share(claimants: Sequence[Claimant], *, window: int) -> dict[UUID, int]:
+def _below_their_share(claimants: Sequence[Claimant], *, window: int, chunk: int) -> dict[UUID, int]:
     # Who is stopped altogether takes no part: the window is for the others.
     weights = sum(_weight(each) for each in claimants if each.limit > 0) or 1.0
     # One more than the share: a deficit carried over must not be cut off by it.
-    return {each.company_id: max(ceil(window * _weight(each) / weights) + 1 - each.in_flight, 0) for each in claimants}
+    shares = {each.company_id: max(ceil(window * _weight(each) / weights) + 1, chunk) for each in claimants}
+    return {each.company_id: max(shares[each.company_id] - each.in_flight, 0) for each in claimants}
 
 
-def _round(claimants: Sequence[Claimant], shares: dict[UUID, Share], limits: Mapping[UUID, int], *, room: int) -> None:
+def _round(
+    claimants: Sequence[Claimant],
+    shares: dict[UUID, Share],
+    limits: Mapping[UUID, int],
+    *,
+    room: int,
+    chunk: int,
+) -> None:
     takers = [each for each in claimants if limits[each.company_id] > 0]
     if room <= 0 or not takers:
         return
@@ -93,12 +106,12 @@ def _round(claimants: Sequence[Claimant], shares: dict[UUID, Share], limits: Map
     deficits = {each.company_id: shares[each.company_id].deficit for each in takers}
     level = _credit_per_weight(takers, deficits, limits, room=room)
     credit_of = {each.company_id: deficits[each.company_id] + level * _weight(each) for each in takers}
-    given = _whole(credit_of, limits, room=room)
+    given = _whole(credit_of, limits, room=room, chunk=chunk)
     for each in takers:
         key = each.company_id
         # Who is stopped by a limit could not have used more: saved up, that credit would come as a burst later.
         is_limited = credit_of[key] >= limits[key] == given[key]
-        _add(shares, each, given[key], deficit=0.0 if is_limited else _bounded(credit_of[key] - given[key]))
+        _add(shares, each, given[key], deficit=0.0 if is_limited else _bounded(credit_of[key] - given[key], chunk))
 
 
 def _add(shares: dict[UUID, Share], each: Claimant, invoices: int, *, deficit: float) -> None:
@@ -132,25 +145,24 @@ def _credit_per_weight(
     return level
 
 
-def _whole(credit_of: Mapping[UUID, float], limits: Mapping[UUID, int], *, room: int) -> dict[UUID, int]:
+def _whole(credit_of: Mapping[UUID, float], limits: Mapping[UUID, int], *, room: int, chunk: int) -> dict[UUID, int]:
     usable = {key: round(min(max(credit, 0.0), limits[key]), CREDIT_DIGITS) for key, credit in credit_of.items()}
     given: dict[UUID, int] = {}
     left = room
     for key in sorted(usable, key=lambda key: (-usable[key], key)):
-        given[key] = min(floor(usable[key]), left)
+        wanted = limits[key] if usable[key] >= limits[key] else floor(usable[key] / chunk) * chunk
+        given[key] = min(wanted, left)
         left -= given[key]
-    # The largest fractions are rounded up; among equals the smaller UUID, which is in debt afterwards.
+    # The largest rests are filled up to a chunk; among equals the smaller UUID, which is in debt afterwards.
     for key in sorted(given, key=lambda key: (given[key] - usable[key], key)):
-        if left <= 0:
-            break
-        if given[key] < limits[key]:
-            given[key] += 1
-            left -= 1
+        more = min(chunk, limits[key] - given[key], left)
+        given[key] += more
+        left -= more
     return given
 
 
-def _bounded(deficit: float) -> float:
-    return round(min(max(deficit, -1.0), 1.0), CREDIT_DIGITS)
+def _bounded(deficit: float, chunk: int) -> float:
+    return round(min(max(deficit, -float(chunk)), float(chunk)), CREDIT_DIGITS)
 
 
 def _weight(claimant: Claimant) -> float:

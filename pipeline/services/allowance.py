@@ -53,7 +53,7 @@ class Allowances:
             return 0
         if company_id in self.by_company:
             return self.by_company[company_id]
-        return max(self.common - self.fresh.get(company_id, 0), 0) if self.common is not None else None
+        return _in_pieces(self.common, self.fresh.get(company_id, 0)) if self.common is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class _Bounds:
             return 0
         left = []
         if self.limit is not None:
-            left.append(_waiting(self.limit) - self.flying.fresh)
+            left.append(_in_pieces(_waiting(self.limit), self.flying.fresh))
         if (most := room(self.circuit, now)) is not None:
             # What was in the air when the circuit opened may hang there for a minute; no canary waits for it.
             left.append(most - (self.flying.on_the_way if self.is_canary_due(now) else self.flying.whole))
@@ -146,6 +146,12 @@ def _read_bounds(
 
 def _waiting(limit: float) -> int:
     return max(math.ceil(limit * HORIZON.total_seconds()), 1)
+
+
+def _in_pieces(most: int, waiting: int) -> int:
+    # Half of it at least: one freed turn at a time would be a message for each invoice.
+    free = most - waiting
+    return free if 2 * free >= most else 0
 
 
 def _sum(flying: Iterable[InFlight]) -> InFlight:

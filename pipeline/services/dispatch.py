@@ -137,7 +137,7 @@ class Dispatcher:
         if not cuts:
             return []
         until = now + timedelta(seconds=self._settings.dispatch_lease_seconds)
-        epochs = dispatching.stamp(session, [[each.id for each in cut] for cut in cuts], until=until)
+        epochs = dispatching.stamp(session, [[each.id for each in cut] for cut in cuts], now=now, until=until)
         return [_chunk(cut, epoch, picked) for cut, epoch in zip(cuts, epochs, strict=True)]
 
 

@@ -19,8 +19,9 @@ from pipeline.storage.dispatching import Contender, DueInvoice, InFlight
 
 EXPRESS_INVOICES = 10
 """A company with no more than this goes by the express queue. So many are handed out beyond a full window too, among
-companies that have nothing in flight, those with little first and at least one for each of these: a month end whose
-uploads are slow does not keep another's single invoice waiting."""
+companies that have little and nothing in flight, at least one for each: a month end whose uploads are slow does not
+keep another's single invoice waiting. Where all that is in flight is slow, companies with more have so many too."""
+PIECES_AT_A_LIMIT = 8
 BACKLOG_FACTOR = 2
 """How far beyond its share of the room a company's due invoices are counted: others may leave it theirs. What is cut
 off by this is handed out in the pump's next round."""
@@ -48,16 +49,14 @@ def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
     window = settings.window_chunks * settings.chunk_invoices
     room = window - sum(each.whole for each in flying.values())
     takers = [each for each in contenders if each.backlog > 0 and _most(each, flying, allowances) != 0]
-    if room <= 0:
-        idle = [each for each in takers if each.id not in flying]
-        little = [each for each in idle if each.backlog <= EXPRESS_INVOICES]
-        room, takers = max(room + EXPRESS_INVOICES, len(little)), little or idle
+    if room < settings.chunk_invoices and not _fits(takers, room):
+        room, takers = _beyond_the_window(takers, flying, room=max(room, 0))
     if allowances.total is not None:
         room = min(room, allowances.total)
     canaries = _pick_canaries(session, takers, allowances, room=room, now=now)
     waiting = [each for each in takers if each.id not in {canary.company_id for canary in canaries}]
     room = 0 if canaries and allowances.is_canary else room - len(canaries)
-    shares = _share(session, waiting, flying, allowances, room=room, window=window, now=now)
+    shares = _share(session, settings, waiting, flying, allowances, room=room, now=now)
     _keep_deficits(session, contenders, shares)
     others = dispatching.pick_due(session, {key: share.invoices for key, share in shares.items()}, now=now)
     return Picked(
@@ -67,6 +66,26 @@ def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
             each.id for each in takers if each.backlog + flying.get(each.id, NOTHING).whole <= EXPRESS_INVOICES
         ),
     )
+
+
+def _fits(takers: Sequence[Contender], room: int) -> bool:
+    little = all(each.backlog <= EXPRESS_INVOICES for each in takers)
+    return little and sum(each.backlog for each in takers) <= room
+
+
+def _beyond_the_window(
+    takers: Sequence[Contender], flying: Mapping[UUID, InFlight], *, room: int
+) -> tuple[int, list[Contender]]:
+    """Return the room where there is none for a whole chunk, and for whom: the others wait until there is.
+
+    Each group of answers frees a few places; handed out at once, they would be chunks of one or two for ever.
+    """
+    idle = [each for each in takers if each.id not in flying]
+    little = [each for each in idle if each.backlog <= EXPRESS_INVOICES]
+    if little:
+        return max(room + EXPRESS_INVOICES, len(little)), little
+    is_stale = not any(each.fresh for each in flying.values())
+    return (room + EXPRESS_INVOICES, idle) if is_stale else (0, [])
 
 
 def _most(each: Contender, flying: Mapping[UUID, InFlight], allowances: Allowances) -> int | None:
@@ -90,12 +109,12 @@ def _pick_canaries(
 
 def _share(
     session: Session,
+    settings: Settings,
     takers: Sequence[Contender],
     flying: Mapping[UUID, InFlight],
     allowances: Allowances,
     *,
     room: int,
-    window: int,
     now: datetime,
 ) -> dict[UUID, Share]:
     if room <= 0 or not takers:
@@ -113,13 +132,17 @@ def _share(
     ]
     weights = sum(each.weight for each in claimants) or 1.0
     much = {
-        each.company_id: math.ceil(BACKLOG_FACTOR * room * each.weight / weights) + EXPRESS_INVOICES
+        each.company_id: math.ceil(BACKLOG_FACTOR * room * each.weight / weights) + settings.chunk_invoices
         for each in claimants
         if each.backlog > EXPRESS_INVOICES
     }
     backlogs = dispatching.count_backlogs(session, much, now=now)
     claimants = [replace(each, backlog=backlogs.get(each.company_id, each.backlog)) for each in claimants]
-    return share_out(claimants, room=room, window=window)
+    chunk = settings.chunk_invoices
+    if allowances.total is not None:
+        # At a limit messages are few anyway: smaller pieces let more companies have their turn in each second.
+        chunk = min(chunk, max(room // PIECES_AT_A_LIMIT, 1))
+    return share_out(claimants, room=room, window=settings.window_chunks * settings.chunk_invoices, chunk=chunk)
 
 
 def _keep_deficits(session: Session, contenders: Sequence[Contender], shares: Mapping[UUID, Share]) -> None:

@@ -60,8 +60,10 @@ SAVE_DEFICITS = text("""
     WHERE company.id = free.id
 """)
 NEXT_EPOCHS = text("SELECT nextval('epoch') FROM generate_series(1, :count)")
+# What was due and not handed out (an open circuit, a limit, no worker) was not tried: that time is given back.
 STAMP = text("""
-    UPDATE invoice SET epoch = named.epoch, lease_until = :until, due_at = :until
+    UPDATE invoice SET epoch = named.epoch, lease_until = :until, due_at = :until,
+        give_up_at = give_up_at + greatest(CAST(:now AS timestamptz) - due_at, interval '0')
     FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[])) AS named(id, epoch) WHERE invoice.id = named.id
 """)
 
@@ -144,13 +146,13 @@ def save_deficits(session: Session, deficits: Mapping[UUID, float]) -> None:
         session.connection().execute(SAVE_DEFICITS, parameters)
 
 
-def stamp(session: Session, chunks: Sequence[Sequence[UUID]], *, until: datetime) -> list[int]:
+def stamp(session: Session, chunks: Sequence[Sequence[UUID]], *, now: datetime, until: datetime) -> list[int]:
     """Give the locked invoices of each chunk a new epoch and a lease until an instant; return the chunks' epochs."""
     connection = session.connection()
     epochs = [int(epoch) for epoch in connection.execute(NEXT_EPOCHS, {"count": len(chunks)}).scalars()]
     stamped = [(each, epoch) for chunk, epoch in zip(chunks, epochs, strict=True) for each in chunk]
     ids, given = [each for each, _ in stamped], [epoch for _, epoch in stamped]
-    connection.execute(STAMP, {"ids": ids, "epochs": given, "until": until})
+    connection.execute(STAMP, {"ids": ids, "epochs": given, "now": now, "until": until})
     return epochs
 
 

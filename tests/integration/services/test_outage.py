@@ -243,7 +243,6 @@ def test_six_hours_without_the_operator_need_nobody(line):
     assert deviation((forecast.finish_at - forecast.starts_at).total_seconds(), real_seconds) < TOLERANCE
 
 
-@pytest.mark.xfail(strict=True, reason="the time that a doubt waits behind an open circuit counts against its budget")
 def test_doubt_survives_an_outage_longer_than_its_budget(line):
     """What nobody knew of when the outage began is asked about and sent afterwards, without a person."""
     uuids = submit_for(line, line.company, 80)

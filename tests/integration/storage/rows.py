@@ -61,7 +61,7 @@ def queue(database, company_id, count=1, *, now=NOW):
 
 def stamp(database, ids, *, until=NOW + LEASE):
     with database.transaction() as session:
-        return dispatching.stamp(session, [ids], until=until)[0]
+        return dispatching.stamp(session, [ids], now=NOW, until=until)[0]
 
 
 def claim(database, ids, *, epoch, now=NOW, probes=False):

@@ -37,7 +37,7 @@ def test_two_dispatchers_at_once_pick_different_invoices(database, company, vaul
             due = dispatching.pick_due(session, {company: 10, other: 10}, now=NOW)
             mine.set()
             assert theirs.wait(timeout=10)
-            dispatching.stamp(session, [[each.id for each in due]], until=NOW + LEASE)
+            dispatching.stamp(session, [[each.id for each in due]], now=NOW, until=NOW + LEASE)
             return [each.id for each in due]
 
     with ThreadPoolExecutor(2) as threads:

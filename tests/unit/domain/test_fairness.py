@@ -174,3 +174,35 @@ def test_a_weight_of_nothing_is_served_all_the_same():
 )
 def test_jain_index_tells_how_equal_shares_are(shares, index):
     assert jain_index(shares) == pytest.approx(index)
+
+
+@given(companies(), st.integers(0, 200), st.none() | st.integers(1, 100), st.integers(2, 40))
+def test_chunks_keep_the_bounds_and_use_the_room(claimants, room, window, chunk):
+    """Giving whole chunks changes who has what when, never how much in all."""
+    shares = share_out(claimants, room=room, window=window, chunk=chunk)
+
+    assert all(0 <= shares[each.company_id].invoices <= each.limit for each in claimants)
+    assert sum(share.invoices for share in shares.values()) == min(room, sum(each.limit for each in claimants))
+    assert all(abs(share.deficit) <= chunk for share in shares.values())
+
+
+@given(st.integers(2, 30), st.integers(2, 50), st.integers(1, 400))
+def test_freed_room_goes_out_in_whole_chunks(number, chunk, room):
+    """However many companies wait, a round makes one piece at most that is smaller than a chunk."""
+    claimants = [Claimant(company_id=company(each), backlog=1000) for each in range(number)]
+
+    pieces = [share.invoices % chunk for share in share_out(claimants, room=room, chunk=chunk).values()]
+
+    assert sum(piece > 0 for piece in pieces) <= 1
+
+
+def test_who_waited_while_others_had_a_chunk_is_next():
+    """Twenty companies in a room of two chunks: each has had one after ten rounds, and none two."""
+    deficits, had = [0.0] * 20, [0] * 20
+    for _ in range(10):
+        claimants = [Claimant(company_id=company(each), backlog=1000, deficit=deficits[each]) for each in range(20)]
+        given = share_out(claimants, room=200, window=800, chunk=100)
+        deficits = [given[company(each)].deficit for each in range(20)]
+        had = [before + given[company(each)].invoices for each, before in enumerate(had)]
+
+    assert had == [100] * 20

@@ -183,7 +183,7 @@ def _noted(row: SqlRow[Any], more: Noted, *, is_set: bool, now: datetime) -> dic
         known, window = Learned(), Window()
     else:
         answered = more.taken + more.throttled
-        known, window = count(known, window, answered=answered, throttled=more.throttled, now=now)
+        known, window = count(known, window, answered=answered, throttled=more.throttled, now=now, last_at=row.speed_at)
     blocks = [each for each in (row.blocked_until, more.blocked_until) if each is not None]
     speed_at = max(now, row.speed_at) if row.speed_at is not None else now
     speed = decayed(row.speed, row.speed_at, now) + more.taken / SPEED_SECONDS

@@ -26,6 +26,9 @@ AHEAD_SECONDS = 0.25
 LEAD_SECONDS = 0.002
 """How far a company's turn may lie beyond its host's: every turn of the host that passes meanwhile is lost to all."""
 
+LONGEST_PAUSE = timedelta(hours=24, minutes=1)
+"""What is believed of a Retry-After, with the jitter on top (pipeline.maventa.verdict hears no longer one)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
@@ -93,6 +96,22 @@ class NotYet:
     spacing: timedelta
     """What every further exchange of this queue will have to wait beyond it, at least."""
     is_blocked: bool = False
+
+
+def believe_pause(until: datetime | None, now: datetime) -> datetime | None:
+    """Return the end of a pause; None for one so far off that it was noted before the clock jumped back."""
+    return until if until is None or until <= now + LONGEST_PAUSE else None
+
+
+def believe_turn(row: Row, now: datetime) -> datetime | None:
+    """Return when the next turn is; one further off than turns are ever taken is from before the clock jumped back.
+
+    Where a limit was raised meanwhile, its new spacing holds from here on.
+    """
+    if row.next_at is None or row.spacing is None:
+        return row.next_at
+    furthest = now + timedelta(seconds=AHEAD_SECONDS + BLOCK_SECONDS + WAY_SECONDS) + row.spacing
+    return min(row.next_at, furthest)
 
 
 def plan_turns(*, host: Row, company: Row, wanted: int, now: datetime) -> Turns | NotYet:

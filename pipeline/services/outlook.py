@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from pipeline.domain.circuit import Circuit
 from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
-from pipeline.domain.pace import Pace
+from pipeline.domain.pace import Pace, believe_pause
 from pipeline.domain.turnstile import Lane
 from pipeline.settings import Settings
 from pipeline.storage.circuits import read_circuits
@@ -92,7 +92,7 @@ class Outlook:
         except (ServiceUnavailableError, ConfigurationError) as exc:
             log.warning("pace goes on without the database: %s", exc, extra={"event": "outlook_stale"})
         self._looked_at = now
-        self._blocks = {key: until for key, until in self._blocks.items() if until > now}
+        self._blocks = {key: end for key, end in self._blocks.items() if end > now and believe_pause(end, now)}
 
     def _select(self, now: datetime) -> tuple[dict[Key, Pace], dict[str, Circuit]]:
         with self._database.transaction() as session:

@@ -6,15 +6,15 @@ other. Decides nothing by itself: turns and rates are worked out by pipeline.dom
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlmodel import Session
 
-from pipeline.domain.pace import NotYet, Pace, Row, Turns, plan_turns
+from pipeline.domain.pace import NotYet, Pace, Row, Turns, believe_pause, believe_turn, plan_turns
 from pipeline.domain.pace_learning import Learned, Window, count
 from pipeline.domain.turnstile import Lane
 from pipeline.settings import Settings
@@ -94,7 +94,7 @@ def read_paces(
             lane=lane,
             limit=fixed if fixed is not None else row.rate,
             is_adaptive=fixed is None and row.rate is not None,
-            blocked_until=row.blocked_until,
+            blocked_until=believe_pause(row.blocked_until, now),
             speed=decayed(row.speed or 0.0, row.speed_at, now),
         )
     return paces
@@ -138,12 +138,14 @@ def reserve(
     rows = {row.scope: row for row in connection.execute(LOCK, {**_names(asked), "host": host.scope})}
     if len(rows) < len(asked):
         return None
-    ours = _standing(rows[company.scope], company) if company is not None else Row()
-    plan = plan_turns(host=_standing(rows[host.scope], host), company=ours, wanted=wanted, now=clock())
+    now = clock()
+    theirs = _standing(session, rows[host.scope], host, now)
+    ours = _standing(session, rows[company.scope], company, now) if company is not None else Row()
+    plan = plan_turns(host=theirs, company=ours, wanted=wanted, now=now)
     if isinstance(plan, Turns):
         for pace, next_at in ((host, plan.host_next_at), (company, plan.company_next_at)):
             if pace is not None and next_at is not None:
-                connection.execute(TAKE, {"scope": pace.scope, "lane": pace.lane.value, "next_at": next_at})
+                _take(session, pace, next_at)
     return plan
 
 
@@ -184,8 +186,11 @@ def _noted(row: SqlRow[Any], more: Noted, *, is_set: bool, now: datetime) -> dic
     else:
         answered = more.taken + more.throttled
         known, window = count(known, window, answered=answered, throttled=more.throttled, now=now, last_at=row.speed_at)
-    blocks = [each for each in (row.blocked_until, more.blocked_until) if each is not None]
-    speed_at = max(now, row.speed_at) if row.speed_at is not None else now
+    noted = (believe_pause(row.blocked_until, now), more.blocked_until)
+    blocks = [each for each in noted if each is not None]
+    # A little later is another process's clock; much later is from before the clock jumped back.
+    is_near = row.speed_at is not None and row.speed_at <= now + timedelta(seconds=SPEED_SECONDS)
+    speed_at = max(now, row.speed_at) if is_near else now
     speed = decayed(row.speed, row.speed_at, now) + more.taken / SPEED_SECONDS
     return {
         "scope": row.scope,
@@ -203,9 +208,20 @@ def _noted(row: SqlRow[Any], more: Noted, *, is_set: bool, now: datetime) -> dic
     }
 
 
-def _standing(row: SqlRow[Any], pace: Pace) -> Row:
+def _standing(session: Session, row: SqlRow[Any], pace: Pace, now: datetime) -> Row:
     # Limits are as the process last read them, at most a moment ago; turns and blocks as they are now.
-    return Row(next_at=row.next_at, blocked_until=row.blocked_until, spacing=pace.spacing)
+    blocked_until = believe_pause(row.blocked_until, now)
+    standing = Row(next_at=row.next_at, blocked_until=blocked_until, spacing=pace.spacing)
+    next_at = believe_turn(standing, now)
+    if next_at is None or next_at == row.next_at:
+        return standing
+    # Written down, or whoever asks again would see it as far off as before.
+    _take(session, pace, next_at)
+    return replace(standing, next_at=next_at)
+
+
+def _take(session: Session, pace: Pace, next_at: datetime) -> None:
+    session.connection().execute(TAKE, {"scope": pace.scope, "lane": pace.lane.value, "next_at": next_at})
 
 
 def _names(keys: Iterable[Key]) -> dict[str, list[str]]:

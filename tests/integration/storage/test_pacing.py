@@ -13,6 +13,7 @@ from pipeline.bootstrap import utc_now
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.pace import NotYet, Pace, Turns
 from pipeline.domain.turnstile import Lane
+from pipeline.maventa.verdict import RETRY_AFTER_LIMIT_SECONDS
 from pipeline.settings import settings_from
 from pipeline.storage.companies import save_company
 from pipeline.storage.pacing import Noted, note, read_paces, reserve, seat
@@ -136,6 +137,48 @@ def test_limited_company_leaves_the_hosts_turns_alone(database, company):
     assert refused == NotYet(until=START + seconds(1.3), spacing=seconds(1.3))
     assert isinstance(other, Turns)
     assert list(other.at) == [START + seconds(0.5)]
+
+
+@pytest.mark.parametrize("hours", [1, 48])
+@pytest.mark.parametrize("per_second", [20, 0.2])
+def test_turns_of_a_clock_that_jumped_back_hold_up_nobody(database, company, hours, per_second):
+    """After the clock jumped back, the next turn comes as soon as spacing explains, for host and company alike."""
+    ahead = START + timedelta(hours=hours)
+    host, ours = pace(HOST, 20), pace(company, per_second)
+    take(database, host, ours, now=ahead)
+
+    first = take(database, host, ours, now=START)
+    until = START + ours.spacing + seconds(0.7)
+    then = take(database, host, ours, now=until)
+
+    assert isinstance(first, NotYet)
+    assert START < first.until <= until
+    assert isinstance(then, Turns)
+    assert then.at[0] <= until
+
+
+def test_pause_of_a_clock_that_jumped_back_is_ignored(database, company):
+    """A pause longer than any Retry-After is believed stops nobody, and makes no room for shorter ones either."""
+    write(database, {(company, UPLOAD): Noted(blocked_until=START + timedelta(hours=30))})
+
+    assert paces(database)[company, UPLOAD].blocked_until is None
+    assert isinstance(take(database, pace(HOST, 20), pace(company, 5)), Turns)
+    write(database, {(company, UPLOAD): Noted(blocked_until=START + seconds(9))})
+    assert paces(database)[company, UPLOAD].blocked_until == START + seconds(9)
+
+
+def test_speed_decays_after_the_clock_jumped_back(database):
+    write(database, {(HOST, UPLOAD): Noted(taken=600)}, now=START + timedelta(hours=1))
+    write(database, {(HOST, UPLOAD): Noted(taken=1)}, now=START)
+
+    assert paces(database, now=START + seconds(60))[HOST, UPLOAD].speed < 0.5
+
+
+def test_longest_retry_after_is_believed(database, company):
+    until = START + seconds(RETRY_AFTER_LIMIT_SECONDS + 6)
+    write(database, {(company, UPLOAD): Noted(blocked_until=until)})
+
+    assert paces(database)[company, UPLOAD].blocked_until == until
 
 
 def test_pause_stops_turns_of_all(database, company):

@@ -32,6 +32,8 @@ QUICK = {
     **SETTINGS,
     # A fleet that is struck down comes back to a queue of chunks: they must not be over before it has read them.
     "POSTILJON_DISPATCH_LEASE_SECONDS": "8",
+    # As in production: the demo's small chunks would make the fleet slow, not the proof harder.
+    "POSTILJON_CHUNK_INVOICES": "100",
     "POSTILJON_CIRCUIT_WAIT_SECONDS": "1",
     "POSTILJON_CIRCUIT_LONGEST_WAIT_SECONDS": "8",
 }

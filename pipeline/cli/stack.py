@@ -36,6 +36,10 @@ STOP_SECONDS = 20.0
 """Above the drain of the workers (workers/lifecycle.py), so that what is in the air is finished first."""
 
 
+LONGEST_PAUSE_SECONDS = 5.0
+"""A worker that its broker drove out again and again comes back this soon after the last time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StackPlan:
     """What to run beside PostgreSQL and Valkey."""
@@ -175,6 +179,7 @@ class Stack:
             one_shot=one_shot,
             ready_seconds=60.0,
             stop_seconds=STOP_SECONDS,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
         )
 
     def _worker(self, name: str, queues: str, processes: int) -> ProcessSpec:

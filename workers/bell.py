@@ -6,8 +6,8 @@ from kombu.exceptions import OperationalError
 
 from workers.app import app
 
-BELL_EXPIRES_SECONDS = 5
-"""A bell nobody heard for so long is dropped: beat has rung since."""
+BELL_EXPIRES_SECONDS = 60
+"""A bell nobody heard for so long is dropped: beat has rung since. So much may the wall clocks of machines differ."""
 
 log = logging.getLogger(__name__)
 

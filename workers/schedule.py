@@ -7,10 +7,15 @@ from pipeline.settings import Settings
 BACKUP_SECONDS = 900.0
 """How often is looked for what nobody asked about for a day; a quarter of that span if it is set shorter."""
 PARTNER_ERRORS_SECONDS = 60.0
+LEAST_EXPIRES_SECONDS = 60.0
+"""By the taker's own wall clock: one that is ahead by less than this still takes ticks, or it would never begin."""
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return beat's entries; a tick nobody took before the next one is due is dropped by the broker."""
+    """Return beat's entries; a tick nobody took in time is dropped by whoever takes it.
+
+    So at most a minute of them is worked off at once, and what comes after the first finds a lease or nothing to do.
+    """
     return {
         "dispatch": _tick("dispatch", "dispatch", settings.dispatch_interval_seconds),
         "follow": _tick("follow", "poll", settings.follow_interval_seconds),
@@ -23,4 +28,8 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _tick(task: str, queue: str, seconds: float) -> dict[str, Any]:
-    return {"task": task, "schedule": seconds, "options": {"queue": queue, "expires": max(seconds, 1.0)}}
+    return {
+        "task": task,
+        "schedule": seconds,
+        "options": {"queue": queue, "expires": max(seconds, LEAST_EXPIRES_SECONDS)},
+    }

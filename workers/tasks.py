@@ -15,7 +15,7 @@ def dispatch() -> dict[str, int]:
     """Hand out what is due."""
     machine = current().machine
     dispatcher = build_dispatcher(
-        machine.settings, database=machine.database, publisher=CeleryPublisher(machine.settings), clock=machine.clock
+        machine.settings, database=machine.database, publisher=CeleryPublisher(), clock=machine.clock
     )
     return {"handed_out": dispatcher.run(uuid4())}
 
@@ -25,7 +25,8 @@ def send(*, company_id: str, epoch: int, invoices: list[str]) -> dict[str, int]:
     """Upload a chunk."""
     process = current()
     counts = process.run(process.machine.sender.send(UUID(company_id), [UUID(i) for i in invoices], epoch=epoch))
-    ring()
+    if counts:  # a message that came too late frees no place
+        ring()
     return dict(counts)
 
 
@@ -34,7 +35,8 @@ def probe(*, company_id: str, epoch: int, invoices: list[str]) -> dict[str, int]
     """Ask about a chunk that is in doubt."""
     process = current()
     counts = process.run(process.machine.sender.probe(UUID(company_id), [UUID(i) for i in invoices], epoch=epoch))
-    ring()
+    if counts:  # a message that came too late frees no place
+        ring()
     return dict(counts)
 
 

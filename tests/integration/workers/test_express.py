@@ -86,7 +86,7 @@ def test_a_chunk_goes_to_its_queue(connection, settings, monkeypatch, is_express
         company_id=uuid4(), company_name="Acme", epoch=1, invoice_ids=(uuid4(),), is_probe=False, is_express=is_express
     )
 
-    CeleryPublisher(settings).publish(chunk)
+    CeleryPublisher().publish(chunk)
 
     client = connection.default_channel.client
     assert [client.llen(each) for each in QUEUES] == [int(each == name) for each in QUEUES]

@@ -105,25 +105,36 @@ def count(
     throttled: int,
     now: datetime,
     last_at: datetime | None = None,
+    was_told_to_pause: bool = False,
 ) -> tuple[Learned, Window]:
-    """Count answers in; judge the window before them if it is over."""
+    """Count answers in; judge the window before them if it is over.
+
+    `was_told_to_pause`: it was the operator who made the fleet stand still after the window (Retry-After).
+    """
     if window.since is not None and window.since > now:
         window = Window()  # the clock jumped back
     if window.is_over(now, last_at):
-        known, window = learn(known, window, now, last_at), Window()
+        known, window = learn(known, window, now, last_at, was_told_to_pause=was_told_to_pause), Window()
     if known.refused_at is not None and timedelta(0) <= now - known.refused_at < SETTLE:
         return known, Window()
     return known, window.plus(answered=answered, throttled=throttled, now=now)
 
 
-def learn(known: Learned, window: Window, now: datetime, last_at: datetime | None = None) -> Learned:
+def learn(
+    known: Learned,
+    window: Window,
+    now: datetime,
+    last_at: datetime | None = None,
+    *,
+    was_told_to_pause: bool = False,
+) -> Learned:
     """Judge one window that is over."""
     # What lies long between the last answer and this look was no part of the pace.
     end = last_at if last_at is not None and _is_pause(last_at, now) else now
     lasted = (end - (window.since or end)).total_seconds()
     seconds = min(max(lasted, WINDOW_SECONDS), LONGEST_WINDOW_SECONDS)
     asked = window.answered / seconds
-    if _is_evidence(known, window, now, is_whole=lasted >= WINDOW_SECONDS):
+    if _is_evidence(known, window, now, is_whole=was_told_to_pause or lasted >= WINDOW_SECONDS):
         return _cut(known, asked, window.throttled / window.answered, now)
     share_refused = window.throttled / window.answered
     calmer = replace(known, noise=_usual(known, share_refused))

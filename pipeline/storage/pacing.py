@@ -185,7 +185,15 @@ def _noted(row: SqlRow[Any], more: Noted, *, is_set: bool, now: datetime) -> dic
         known, window = Learned(), Window()
     else:
         answered = more.taken + more.throttled
-        known, window = count(known, window, answered=answered, throttled=more.throttled, now=now, last_at=row.speed_at)
+        known, window = count(
+            known,
+            window,
+            answered=answered,
+            throttled=more.throttled,
+            now=now,
+            last_at=row.speed_at,
+            was_told_to_pause=_ends_after(row.blocked_until, row.speed_at),
+        )
     noted = (believe_pause(row.blocked_until, now), more.blocked_until)
     blocks = [each for each in noted if each is not None]
     # A little later is another process's clock; much later is from before the clock jumped back.
@@ -222,6 +230,10 @@ def _standing(session: Session, row: SqlRow[Any], pace: Pace, now: datetime) -> 
 
 def _take(session: Session, pace: Pace, next_at: datetime) -> None:
     session.connection().execute(TAKE, {"scope": pace.scope, "lane": pace.lane.value, "next_at": next_at})
+
+
+def _ends_after(pause: datetime | None, last_at: datetime | None) -> bool:
+    return pause is not None and last_at is not None and pause > last_at
 
 
 def _names(keys: Iterable[Key]) -> dict[str, list[str]]:

@@ -262,6 +262,15 @@ def test_unknown_limit_is_learned_from_refusals(database, company):
     assert found[company, READ].limit is None
 
 
+def test_limit_is_learned_from_a_burst_that_ends_in_a_pause(database, company):
+    """An operator that asks for a pause with each refusal ends every window early, yet tells its limit by that."""
+    until = START + seconds(1)
+    write(database, {(company, UPLOAD): Noted(taken=8, throttled=4, blocked_until=until)})
+    write(database, {(company, UPLOAD): Noted(taken=1)}, now=until + seconds(0.2))
+
+    assert paces(database, now=until)[company, UPLOAD].limit == pytest.approx(7.2)
+
+
 def test_nothing_is_learned_where_a_limit_is_set(database, company):
     limit(database, company, uploads=100.0)
 

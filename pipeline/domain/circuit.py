@@ -26,6 +26,10 @@ ROOM_WITHOUT_BOUND = 1024
 """Above any window of uploads that the fleet has in the air (8 chunks of 100)."""
 LONGEST_CANARY_SECONDS = 90.0
 """A canary that died holds up the next one; few uploads take longer than this, and a second canary is harmless."""
+UNWANTED = timedelta(minutes=5)
+"""A canary that nobody went as for so long is one that nobody has a question for."""
+CLOCKS_DIFFER = timedelta(seconds=2)
+"""What lies further in the future than clocks of two processes differ was written before the clock was put back."""
 MOST_DOUBLINGS = 40
 """Above any longest wait, below what a float or a timedelta can hold."""
 
@@ -90,8 +94,12 @@ class Window:
     failed: int = 0
 
     def plus(self, *, answered: int, failed: int, now: datetime) -> "Window":
-        """Return the window with more counted in; a new one where this one is over. It lasts from the first failure."""
-        if now - self.since >= (WINDOW if self.failed else QUIET_WINDOW):
+        """Return the window with more counted in; a new one where this one is over. It lasts from the first failure.
+
+        One that began in the future is over too: the clock was put back.
+        """
+        age = now - self.since
+        if age < -CLOCKS_DIFFER or age >= (WINDOW if self.failed else QUIET_WINDOW):
             return Window(since=now, answered=answered, failed=failed)
         begins = failed and not self.failed
         since = now if begins else self.since
@@ -137,17 +145,34 @@ def room(circuit: Circuit | None, now: datetime) -> int | None:
     if circuit is None or circuit.state is CircuitState.CLOSED:
         return None
     if circuit.state is CircuitState.CLOSING:
-        return _slow_start(now - circuit.since)
+        return None if _is_before_a_jump(circuit, now) else _slow_start(now - circuit.since)
     return 1 if is_canary_due(circuit, now) else 0
 
 
 def is_canary_due(circuit: Circuit, now: datetime) -> bool:
     """Tell whether somebody may try to become the canary now."""
-    due = {CircuitState.OPEN: circuit.retry_at, CircuitState.HALF_OPEN: circuit.canary_until}
-    if circuit.state not in due:
+    if circuit.state not in {CircuitState.OPEN, CircuitState.HALF_OPEN}:
         return False
-    at = due[circuit.state]
-    return at is None or at <= now
+    at = _canary_at(circuit)
+    return at is None or at <= now or _is_before_a_jump(circuit, now)
+
+
+def is_unwanted(circuit: Circuit, now: datetime) -> bool:
+    """Tell whether nothing has been asked for long although a canary may go: left open it would stay so for ever."""
+    at = _canary_at(circuit)
+    return at is not None and at <= now - UNWANTED
+
+
+def _canary_at(circuit: Circuit) -> datetime | None:
+    due = {CircuitState.OPEN: circuit.retry_at, CircuitState.HALF_OPEN: circuit.canary_until}
+    return due.get(circuit.state)
+
+
+def _is_before_a_jump(circuit: Circuit, now: datetime) -> bool:
+    """Tell whether the clock was put back since: what was to come soon lies as far off as it jumped."""
+    furthest = now + timedelta(seconds=LONGEST_CANARY_SECONDS) + CLOCKS_DIFFER
+    is_dead = circuit.canary_until is not None and circuit.canary_until > furthest
+    return is_dead or circuit.since > now + CLOCKS_DIFFER
 
 
 def is_recovered(circuit: Circuit, now: datetime) -> bool:

@@ -5,7 +5,7 @@ Whoever made a change logs it and raises or ends the alarm: once in the fleet. T
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -42,9 +42,10 @@ OPEN = text("""
     WHERE scope = :scope RETURNING *
 """)
 CANARY = text("""
-    UPDATE circuit SET state = 'half_open', canary_until = :until
-    WHERE scope = :scope AND ((state = 'open' AND (retry_at IS NULL OR retry_at <= :now))
-        OR (state = 'half_open' AND (canary_until IS NULL OR canary_until <= :now)))
+    UPDATE circuit SET state = 'half_open', canary_until = :until, since = least(since, CAST(:now AS timestamptz))
+    WHERE scope = :scope AND ((state = 'open' AND (retry_at IS NULL OR retry_at <= :now OR since > :ahead))
+        OR (state = 'half_open' AND (canary_until IS NULL OR canary_until <= :now OR since > :ahead
+            OR canary_until > :furthest)))
     RETURNING *
 """)
 START_SLOWLY = text("""
@@ -113,7 +114,10 @@ def try_canary(session: Session, scope: str, *, until: datetime, now: datetime) 
 
     `until` (rules.canary_until) is when this canary counts as dead; it is its name too: give it to `end_canary`.
     """
-    row = session.connection().execute(CANARY, {"scope": scope, "until": until, "now": now}).one_or_none()
+    ahead = now + rules.CLOCKS_DIFFER
+    furthest = ahead + timedelta(seconds=rules.LONGEST_CANARY_SECONDS)
+    parameters = {"scope": scope, "until": until, "now": now, "ahead": ahead, "furthest": furthest}
+    row = session.connection().execute(CANARY, parameters).one_or_none()
     if row is None:
         return False
     log.info("one canary goes", extra={"event": "circuit_half_open", "scope": scope, "trips": row.trips})
@@ -161,9 +165,12 @@ def settle_circuits(session: Session, *, host: str, now: datetime) -> None:
     """Close the circuits whose slow start has come to its end: where nothing goes on, nobody else would.
 
     So are those of hosts that the installation asked before it was set to `host`: nobody will ever be their canary.
+    And those of companies about which nobody has had a question for long: they keep the others' number at one.
     """
     for circuit in read_circuits(session).values():
-        if rules.is_recovered(circuit, now) or (company_of(circuit.scope) is None and circuit.scope != host):
+        is_companys = company_of(circuit.scope) is not None
+        is_of_nobody = rules.is_unwanted(circuit, now) if is_companys else circuit.scope != host
+        if rules.is_recovered(circuit, now) or is_of_nobody:
             _close(session, circuit, now=now)
 
 

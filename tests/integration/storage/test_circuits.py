@@ -297,3 +297,29 @@ def test_opening_forgets_the_silence_it_explains(database, company, other):
 
     with database.transaction() as session:
         assert session.connection().execute(text("SELECT count(look_failing_since) FROM company")).scalar_one() == 0
+
+
+def test_a_canary_goes_although_the_clock_was_put_back(database):
+    """What was noted before lies an hour ahead; a dead canary and an open circuit wait for none of it."""
+    note(database, failed=10)
+    past = NOW - 60 * MINUTE
+
+    assert go(database, now=past, until=past + MINUTE)
+    assert not go(database, now=past, until=past + MINUTE)
+    assert end(database, until=past + MINUTE, ok=True, now=past).state is CircuitState.CLOSING
+
+
+def test_nobody_needs_a_companys_canary(database, other):
+    """With nothing to ask about it its circuit and the alarm would stay for ever."""
+    half_open(database)
+    end(database, until=NOW + 5 * SECOND + MINUTE, ok=True, now=NOW)
+    with database.transaction() as session:
+        session.connection().execute(
+            text("INSERT INTO circuit (scope, state, since, retry_at, trips, window_at) "
+                 "VALUES (:scope, 'open', :now, :at, 1, :now)"),
+            {"scope": str(other), "now": NOW, "at": NOW + 5 * SECOND},
+        )  # fmt: skip
+        circuits.settle_circuits(session, host=HOST, now=NOW + MINUTE)
+        assert circuits.read_circuits(session).keys() == {str(other)}
+        circuits.settle_circuits(session, host=HOST, now=NOW + 6 * MINUTE)
+        assert circuits.read_circuits(session) == {}

@@ -106,6 +106,31 @@ def test_outage_after_a_busy_hour_shows_within_seconds():
     assert now - begun <= 9 * SECOND
 
 
+def test_answers_from_before_the_clock_was_put_back_outvote_nothing():
+    window = Window(since=NOW)
+    for tick in range(100):
+        window = window.plus(answered=60, failed=0, now=NOW - 3600 * SECOND + tick * SECOND / 5)
+    assert window.plus(answered=0, failed=LEAST * 50, now=NOW - 3580 * SECOND).opens(least_failures=LEAST)
+
+
+@pytest.mark.parametrize(
+    ("state", "more"),
+    [
+        (S.OPEN, {"retry_at": NOW + 5 * SECOND}),
+        (S.HALF_OPEN, {"canary_until": NOW + 90 * SECOND}),
+    ],
+)
+def test_nothing_waits_for_an_hour_that_comes_twice(state, more):
+    """An instant noted before the clock was put back is no reason to wait until it comes again."""
+    assert not is_canary_due(circuit(state, **more), NOW - SECOND)
+    assert is_canary_due(circuit(state, **more), NOW - 3600 * SECOND)
+
+
+def test_slow_start_ends_when_the_clock_was_put_back():
+    assert room(circuit(S.CLOSING), NOW - SECOND) == 1
+    assert is_recovered(circuit(S.CLOSING), NOW - 3600 * SECOND)
+
+
 def test_window_lasts_from_the_first_failure():
     window = Window(since=NOW).plus(answered=3, failed=0, now=NOW + SECOND)
     failing = window.plus(answered=0, failed=1, now=NOW + 1.5 * SECOND)

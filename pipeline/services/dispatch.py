@@ -25,7 +25,7 @@ from pipeline.storage.database import Database
 from pipeline.storage.dispatching import DueInvoice
 
 LEASE_NAME = "dispatch"
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 8.0
 """A pump that died is replaced after this; a living one takes the lease anew in every round."""
 ROUNDS = 100
 """After so many rounds a pump leaves, so that a task never runs into its time limit; beat rings the next one."""

@@ -49,8 +49,9 @@ def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
     window = settings.window_chunks * settings.chunk_invoices
     room = window - sum(each.whole for each in flying.values())
     takers = [each for each in contenders if each.backlog > 0 and _most(each, flying, allowances) != 0]
-    if room < settings.chunk_invoices and not _fits(takers, room):
-        room, takers = _beyond_the_window(takers, flying, room=max(room, 0))
+    if room < min(settings.chunk_invoices, window // 2) and not _fits(takers, room):
+        much = _room_for_much(contenders, flying, chunk=settings.chunk_invoices)
+        room, takers = _beyond_the_window(takers, flying, room=max(room, 0), much=much)
     if allowances.total is not None:
         room = min(room, allowances.total)
     canaries = _pick_canaries(session, takers, allowances, room=room, now=now)
@@ -73,8 +74,15 @@ def _fits(takers: Sequence[Contender], room: int) -> bool:
     return little and sum(each.backlog for each in takers) <= room
 
 
+def _room_for_much(contenders: Sequence[Contender], flying: Mapping[UUID, InFlight], *, chunk: int) -> int:
+    """Return what is left of the one chunk that those with much have even where others fill the window for ever."""
+    much = {each.id for each in contenders if each.backlog > EXPRESS_INVOICES}
+    theirs = sum(mine.whole for key, mine in flying.items() if key in much or mine.whole > EXPRESS_INVOICES)
+    return chunk - theirs if 2 * theirs <= chunk else 0
+
+
 def _beyond_the_window(
-    takers: Sequence[Contender], flying: Mapping[UUID, InFlight], *, room: int
+    takers: Sequence[Contender], flying: Mapping[UUID, InFlight], *, room: int, much: int
 ) -> tuple[int, list[Contender]]:
     """Return the room where there is none for a whole chunk, and for whom: the others wait until there is.
 
@@ -82,8 +90,11 @@ def _beyond_the_window(
     """
     idle = [each for each in takers if each.id not in flying]
     little = [each for each in idle if each.backlog <= EXPRESS_INVOICES]
+    beside = [each for each in takers if each.backlog > EXPRESS_INVOICES] if much else []
     if little:
-        return max(room + EXPRESS_INVOICES, len(little)), little
+        return max(room + EXPRESS_INVOICES, len(little)) + (much if beside else 0), little + beside
+    if beside:
+        return room + much, beside
     is_stale = not any(each.fresh for each in flying.values())
     return (room + EXPRESS_INVOICES, idle) if is_stale else (0, [])
 

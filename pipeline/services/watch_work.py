@@ -27,7 +27,7 @@ WORKER_DEAF = "worker_deaf"
 DISPATCH = "dispatch"
 RUNG_WITHIN = timedelta(seconds=60)
 """Rung for longer ago, it is beat or every pump that is dead: the alarm not_rung tells that."""
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 8.0
 """A pump that died is replaced after its lease (pipeline.services.dispatch): once is not stuck."""
 DEAF_TOLD = timedelta(hours=1)
 """A worker whose name never comes back cannot end its alarm; if work still waits, the oldest age tells it."""

@@ -18,10 +18,15 @@ from pipeline.domain.state import State
 
 DUE = "state IN ('queued', 'waiting', 'in_doubt') AND due_at <= :now"
 
+# A claimed probe keeps the state in_doubt; the attempt under its epoch tells that a worker has it.
 COUNT_IN_FLIGHT = text("""
-    SELECT company_id, count(*) AS whole, count(*) FILTER (WHERE state <> 'sending') AS on_the_way,
-        count(*) FILTER (WHERE state <> 'sending' OR changed_at > :since) AS fresh
-    FROM invoice WHERE lease_until > :now GROUP BY company_id
+    SELECT company_id, count(*) AS whole, count(*) FILTER (WHERE NOT begun) AS on_the_way,
+        count(*) FILTER (WHERE NOT begun OR changed_at > :since) AS fresh
+    FROM (
+        SELECT company_id, changed_at, state = 'sending' OR (state = 'in_doubt' AND EXISTS (
+            SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = invoice.epoch)) AS begun
+        FROM invoice WHERE lease_until > :now) AS flying
+    GROUP BY company_id
 """)
 FIND_CONTENDERS = text(f"""
     SELECT company.id, name, weight, cap, deficit, due.backlog FROM company CROSS JOIN LATERAL (
@@ -76,7 +81,7 @@ class InFlight:
     fresh: int
     """Of these, what may still wait for its turn at the gate: on its way, or claimed within the horizon."""
     on_the_way: int
-    """Of these, what no worker has begun to upload; probes count as long as they last."""
+    """Of these, what no worker has begun to upload or to ask about."""
 
 
 @dataclass(frozen=True, kw_only=True)

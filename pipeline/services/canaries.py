@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -100,7 +101,14 @@ class Canaries:
 
     async def _become(self, circuit: Circuit, now: datetime) -> bool:
         canary = Canary(scope=circuit.scope, until=canary_until(now, timeouts_seconds=self._longest_seconds()))
-        if not await asyncio.get_running_loop().run_in_executor(self._executor(), self._try, canary, now):
+        won = asyncio.get_running_loop().run_in_executor(self._executor(), self._try, canary, now)
+        try:
+            is_it = await asyncio.shield(won)
+        except asyncio.CancelledError:
+            # Won or not, nothing is begun: whoever ends at this moment must not hold the others up until it is dead.
+            self._end_later(self._forgo(canary, won))
+            raise
+        if not is_it:
             self._outlook.outdate()
             return False
         half_open = replace(circuit, state=CircuitState.HALF_OPEN, canary_until=canary.until)
@@ -122,9 +130,17 @@ class Canaries:
         canaries = list(self._of_task())
         self._of_task().clear()
         for canary in canaries:
-            task = asyncio.get_running_loop().create_task(self._tell(canary, ok, outcome))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._end_later(self._tell(canary, ok, outcome))
+
+    def _end_later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _forgo(self, canary: Canary, won: asyncio.Future[bool]) -> None:
+        with suppress(ServiceUnavailableError):
+            if await won:
+                await self._tell(canary, None, None)
 
     async def _tell(self, canary: Canary, ok: bool | None, outcome: Outcome | None) -> None:  # noqa: FBT001
         try:

@@ -462,3 +462,32 @@ def test_canary_whose_turn_never_came_holds_up_nobody(database, company, time):
         await asyncio.gather(gate.close(), other.close())
 
     time.run(work())
+
+
+def test_canary_cancelled_while_it_is_made_holds_up_nobody(database, company, time, monkeypatch):
+    """A process that ends at the very moment it becomes the canary leaves its place to the next one."""
+    gate, other = (gate_of(database, time, circuit_failures=5, circuit_wait_seconds=4) for _ in range(2))
+    try_for_real = gate._canaries._try
+
+    async def work():
+        for _ in range(8):
+            await gate.enter(company, READ)
+            gate.leave(company, READ, REFUSED_CONNECTION)
+        await time.sleep_until(START + seconds(6))
+        loop = asyncio.get_running_loop()
+        waiting = None
+
+        def try_and_be_cancelled(canary, now):
+            won = try_for_real(canary, now)
+            loop.call_soon_threadsafe(waiting.cancel)
+            return won
+
+        monkeypatch.setattr(gate._canaries, "_try", try_and_be_cancelled)
+        waiting = asyncio.ensure_future(gate.enter(company, READ))
+        await asyncio.wait({waiting})
+        await gate.close()
+        await time.sleep_until(time() + seconds(1.5))
+        assert await other.enter(company, READ) is None
+        await other.close()
+
+    time.run(work())

@@ -44,6 +44,8 @@ class Pace:
     """What the operator's Retry-After asked of all."""
     speed: float = 0.0
     """Answers per second that were no refusal of pace, smoothed, as of now."""
+    next_at: datetime | None = None
+    """When its next turn is, as far as it is known."""
 
     @property
     def spacing(self) -> timedelta | None:

@@ -16,7 +16,7 @@ from pipeline.domain.circuit import Circuit, is_canary_due, room
 from pipeline.domain.turnstile import Lane
 from pipeline.services.gate import host_scope
 from pipeline.settings import Settings
-from pipeline.storage.circuits import company_of, read_circuits
+from pipeline.storage.circuits import company_of, find_failing, read_circuits
 from pipeline.storage.dispatching import InFlight, count_in_flight
 from pipeline.storage.pacing import common_limit, read_paces
 
@@ -40,6 +40,8 @@ class Allowances:
     """Companies whose circuit waits for a canary: what is in doubt goes first, a probe costs the operator least."""
     is_canary: bool = False
     """The operator's host waits for one."""
+    failing: frozenset[UUID] = frozenset()
+    """Where it does: companies that failed in this outage. The trouble may be theirs alone, so others try first."""
     reopen_at: datetime | None = None
     """When all may go on, where nothing may at present."""
     common: int | None = None
@@ -61,6 +63,7 @@ class _Bounds:
     """What binds one scope, and what it has under way."""
 
     limit: float | None
+    turn_at: datetime | None
     blocked_until: datetime | None
     circuit: Circuit | None
     flying: InFlight
@@ -79,7 +82,9 @@ class _Bounds:
             return 0
         left = []
         if self.limit is not None:
-            left.append(_in_pieces(_waiting(self.limit), self.flying.fresh))
+            # What cannot have its turn soon would come back from its worker at once, again and again.
+            is_soon = self.turn_at is None or self.turn_at <= now + HORIZON
+            left.append(0 if not is_soon else _in_pieces(_waiting(self.limit), self.flying.fresh))
         if (most := room(self.circuit, now)) is not None:
             # What was in the air when the circuit opened may hang there for a minute; no canary waits for it.
             left.append(most - (self.flying.on_the_way if self.is_canary_due(now) else self.flying.whole))
@@ -115,6 +120,7 @@ def read_allowances(
         closed=frozenset(company_id for company_id, each in companies.items() if each.is_closed(now)),
         canaries=frozenset(company_id for company_id, each in companies.items() if each.is_canary_due(now)),
         is_canary=host.is_canary_due(now),
+        failing=find_failing(session, host.circuit) if host.circuit and host.is_canary_due(now) else frozenset(),
         reopen_at=host.reopen_at(now),
         common=_waiting(common) if common is not None else None,
         fresh={company_id: each.fresh for company_id, each in flying.items()},
@@ -132,6 +138,7 @@ def _read_bounds(
         common = common_limit(settings, Lane.UPLOAD, is_host=is_host)
         return _Bounds(
             limit=pace.limit if pace is not None else common,
+            turn_at=pace.next_at if pace is not None else None,
             blocked_until=pace.blocked_until if pace is not None else None,
             circuit=circuits.get(scope),
             flying=mine,

@@ -54,6 +54,8 @@ def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
         room, takers = _beyond_the_window(takers, flying, room=max(room, 0), much=much)
     if allowances.total is not None:
         room = min(room, allowances.total)
+    # One company's trouble alone may have opened the host's circuit; its doubts must not be all that is ever asked.
+    takers = [each for each in takers if each.id not in allowances.failing] or takers
     canaries = _pick_canaries(session, takers, allowances, room=room, now=now)
     waiting = [each for each in takers if each.id not in {canary.company_id for canary in canaries}]
     room = 0 if canaries and allowances.is_canary else room - len(canaries)

@@ -35,6 +35,7 @@ OTHERS = text("""
     SELECT * FROM circuit
     WHERE scope <> :scope AND (state <> 'closed' OR answered_at > :fresh)
 """)
+FAILING = text("SELECT scope FROM circuit WHERE failed > 0 AND window_at >= :since")
 OPEN = text("""
     UPDATE circuit SET state = 'open', since = CASE WHEN state = 'half_open' THEN since ELSE :now END,
         retry_at = :retry_at, canary_until = NULL, trips = :trips, evidence = :evidence, window_at = :now,
@@ -81,6 +82,12 @@ def read_circuits(session: Session) -> dict[str, Circuit]:
     found = {row.scope: _circuit(row) for row in session.connection().execute(READ)}
     hosts = {scope: each for scope, each in found.items() if company_of(scope) is None}
     return hosts or found
+
+
+def find_failing(session: Session, host: Circuit) -> frozenset[UUID]:
+    """Return the companies whose exchanges failed since the host's circuit opened, or made it open."""
+    rows = session.connection().execute(FAILING, {"since": host.since - rules.WINDOW}).scalars()
+    return frozenset(company for scope in rows if (company := company_of(scope)) is not None)
 
 
 def note_evidence(

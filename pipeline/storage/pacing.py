@@ -21,11 +21,11 @@ from pipeline.settings import Settings
 
 READ = text("""
     SELECT coalesce(p.scope, c.id::text) AS scope, coalesce(p.lane, l.lane) AS lane, p.blocked_until, p.rate,
-        p.speed, p.speed_at, c.id IS NOT NULL AS is_company,
+        p.next_at, p.speed, p.speed_at, c.id IS NOT NULL AS is_company,
         CASE coalesce(p.lane, l.lane) WHEN 'upload' THEN c.uploads_per_second ELSE c.reads_per_second END AS own_limit
     FROM company AS c CROSS JOIN (VALUES ('upload'), ('read')) AS l(lane)
     FULL JOIN pace AS p ON p.scope = c.id::text AND p.lane = l.lane
-    WHERE NOT :binding OR c.id IS NULL OR p.rate IS NOT NULL OR p.blocked_until > :now
+    WHERE NOT :binding OR c.id IS NULL OR p.rate IS NOT NULL OR p.blocked_until > :now OR p.next_at > :now
         OR CASE l.lane WHEN 'upload' THEN c.uploads_per_second ELSE c.reads_per_second END IS NOT NULL
 """)
 SEAT = text("""
@@ -89,7 +89,7 @@ def read_paces(
     for row in rows:
         lane = Lane(row.lane)
         fixed = row.own_limit if row.own_limit is not None else common_limit(settings, lane, is_host=not row.is_company)
-        paces[row.scope, lane] = Pace(
+        pace = Pace(
             scope=row.scope,
             lane=lane,
             limit=fixed if fixed is not None else row.rate,
@@ -97,6 +97,8 @@ def read_paces(
             blocked_until=believe_pause(row.blocked_until, now),
             speed=decayed(row.speed or 0.0, row.speed_at, now),
         )
+        turn = believe_turn(Row(next_at=row.next_at, spacing=pace.spacing), now)
+        paces[row.scope, lane] = replace(pace, next_at=turn)
     return paces
 
 

@@ -116,8 +116,11 @@ class Striker:
             self._wait_until(began + strike.at_seconds)
             if self._stop.is_set():
                 return
+            if not self._work_is_left():
+                break  # what strikes when everything is accepted proves nothing more
             self._strike(strike)
-        self._wait_until(began + self._plan.round_seconds)
+        else:
+            self._wait_until(began + self._plan.round_seconds)
         while self._later and not self._stop.is_set():
             self._wait_until(self._later[0][0])
 

@@ -6,7 +6,7 @@ Knows nothing of what the sweep does.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 from pipeline.domain.errors import ServiceUnavailableError
@@ -54,7 +54,8 @@ class Alone:
                     return done
         except BaseException:
             # The next one need not wait for our lease.
-            self._leave(holder, seen=None)
+            with suppress(ServiceUnavailableError):
+                self._leave(holder, seen=None)
             raise
         self._leave(holder, seen=None)
         return done

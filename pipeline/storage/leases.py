@@ -8,6 +8,9 @@ from sqlmodel import Session
 
 from pipeline.storage.tables import LeaseRow
 
+PUT_BACK = timedelta(seconds=30)
+"""A lease that ends so much later than one taken now was taken before the clock was put back."""
+
 RING = text("""
     INSERT INTO lease AS l (name, rung, rung_at) VALUES (:name, 1, :now)
     ON CONFLICT (name) DO UPDATE SET rung = l.rung + 1, rung_at = :now
@@ -17,7 +20,7 @@ RING = text("""
 TAKE = text("""
     UPDATE lease SET holder = :holder, until = :until, taken_at = :now,
         done_at = CASE WHEN holder = :holder THEN taken_at ELSE done_at END
-    WHERE name = :name AND (holder IS NULL OR until < :now OR holder = :holder)
+    WHERE name = :name AND (holder IS NULL OR until < :now OR until > :furthest OR holder = :holder)
     RETURNING rung
 """)
 RENEW = text("UPDATE lease SET until = :until WHERE name = :name AND holder = :holder RETURNING name")
@@ -42,7 +45,8 @@ def last_rung_at(session: Session, name: str) -> datetime | None:
 
 def take(session: Session, name: str, *, holder: UUID, now: datetime, seconds: float) -> int | None:
     """Become or stay the holder; return how often it was rung for by now, None when somebody else holds it."""
-    parameters = {"name": name, "holder": holder, "now": now, "until": now + timedelta(seconds=seconds)}
+    until = now + timedelta(seconds=seconds)
+    parameters = {"name": name, "holder": holder, "now": now, "until": until, "furthest": until + PUT_BACK}
     return session.connection().execute(TAKE, parameters).scalar_one_or_none()
 
 

@@ -4,6 +4,9 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
+
+from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.services import alone
 from pipeline.services.alone import LEASE_SECONDS, Alone
 from pipeline.storage import leases
@@ -48,6 +51,38 @@ def test_a_dead_holders_sweep_goes_on_within_the_lease(database):
 
     assert len(rounds) == 1
     assert LEASE_SECONDS <= 15, "a killed follower must not leave status and holds alone for minutes"
+
+
+def test_a_lease_from_before_the_clock_was_put_back_binds_nobody(database):
+    """Its holder died and the clock jumped back an hour: nothing stands still for that hour."""
+    clock = FixedClock()
+    with database.transaction() as session:
+        leases.ring(session, "sweep", now=clock.now)
+        leases.take(session, "sweep", holder=uuid4(), now=clock.now, seconds=LEASE_SECONDS)
+    clock.pass_seconds(-3600)
+    rounds = []
+
+    async def work():
+        rounds.append(clock.now)
+        return 0
+
+    asyncio.run(Alone(database=database, clock=clock, name="sweep").run(uuid4(), work))
+
+    assert len(rounds) == 1
+
+
+def test_what_ended_a_round_is_told_although_the_database_is_away(database, monkeypatch):
+    """A lease that cannot be given back hides neither a fault nor that the process is asked to end."""
+
+    def away(*_, **__):
+        raise ServiceUnavailableError("away")
+
+    async def work():
+        monkeypatch.setattr(leases, "leave", away)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(Alone(database=database, clock=FixedClock(), name="sweep").run(uuid4(), work))
 
 
 def read_until(database):

@@ -4,7 +4,7 @@ Every exchange passes the turnstile. Knows nothing of what the questions are abo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from urllib.parse import urlencode
@@ -73,13 +73,14 @@ class Caller:
             return token
         company_id = credentials.company_id
         answer = await self._exchange(company_id, question, phase=phase, success=success, token=token)
-        if isinstance(answer, Outcome) and answer.http_status in _NO_ENTRY:
-            await self._tokens.discard(credentials, token)
-            token = await self._tokens.token(credentials)
-            if isinstance(token, Outcome):
-                return token
-            answer = await self._exchange(company_id, question, phase=phase, success=success, token=token)
-        return answer
+        if not isinstance(answer, Outcome) or answer.http_status not in _NO_ENTRY:
+            return answer
+        await self._tokens.discard(credentials, token)
+        token = await self._tokens.token(credentials)
+        if isinstance(token, Outcome):
+            return _still_left(token, first=answer, phase=phase)
+        again = await self._exchange(company_id, question, phase=phase, success=success, token=token)
+        return _still_left(again, first=answer, phase=phase) if isinstance(again, Outcome) else again
 
     async def token(self, credentials: CompanyCredentials) -> AccessToken | Outcome:
         """Return the token that the next question of the company would carry, or why there is none."""
@@ -175,6 +176,13 @@ class Caller:
             headers=answer.headers,
             now=self._clock(),
         )
+
+
+def _still_left(second: Outcome, *, first: Outcome, phase: Phase) -> Outcome:
+    # The first upload left us, and not every 401 is the operator's own: nobody may take it for never begun.
+    if phase is not Phase.UPLOAD or not second.left_nothing:
+        return second
+    return replace(second, http_status=first.http_status, held_back_seconds=None)
 
 
 def _with_proof(scopes: tuple[str, ...]) -> tuple[str, ...]:

@@ -58,6 +58,8 @@ class Departure:
         self.why_not = why_not
         self.is_out = False
         """Whether bytes of it may have left; while in doubt, yes."""
+        self.has_uploaded = False
+        """Whether an upload of it was let out, so that what follows is its second chance."""
 
     def begin(self) -> Outcome | None:
         """Say why it must not begin; otherwise count it as gone."""
@@ -84,13 +86,14 @@ class DepartureGate:
     async def enter(self, company_id: UUID | None, lane: Lane) -> Outcome | None:
         """See Turnstile.enter."""
         departure = DEPARTURE.get()
-        if departure is not None and lane is Lane.UPLOAD:
+        if departure is not None and lane is Lane.UPLOAD and not departure.has_uploaded:
             departure.is_out = False  # it waits; what went out before it was a question for a token
         back = self._why_not(departure) or await self._inner.enter(company_id, lane)
         if back is None and (back := self._why_not(departure)) is not None:
             self._inner.leave(company_id, lane, back)
         if back is None and departure is not None:
             departure.is_out = True
+            departure.has_uploaded |= lane is Lane.UPLOAD
         return back
 
     def leave(self, company_id: UUID | None, lane: Lane, outcome: Outcome | None) -> None:

@@ -1,6 +1,7 @@
 """The fleet's clock: the database's time, whatever the machine believes."""
 
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -71,6 +72,41 @@ def test_database_that_is_away_is_not_asked_at_every_call(database, monkeypatch)
         fleet()
 
     assert asked.times == 1
+
+
+@pytest.mark.parametrize("slow_looks", [0, 1])
+def test_a_slow_way_to_the_database_makes_the_clock_no_faster(database, monkeypatch, slow_looks):
+    """Waiting for a connection, or for an answer that hung, puts no lease and no turn of ours seconds off."""
+    fleet = FleetClock(database)
+    monkeypatch.setattr(fleet, "_database", Crowded(database, monkeypatch, slow_looks))
+
+    told = fleet()
+
+    with database.transaction() as session:
+        assert abs(read_clock(session) - told) < timedelta(seconds=0.5)
+
+
+class Crowded:
+    """A database whose connections come free after 8 s by the process's clock, and that then answers slowly at first."""
+
+    def __init__(self, database, monkeypatch, slow_looks):
+        self.database, self.monkeypatch, self.slow_looks = database, monkeypatch, slow_looks
+        self.lost = 0.0
+        real = time.monotonic
+        monkeypatch.setattr("time.monotonic", lambda: real() + self.lost)
+        look = clock.read_clock
+        monkeypatch.setattr(clock, "read_clock", lambda session: self.hang() or look(session))
+
+    def hang(self):
+        if self.slow_looks:
+            self.slow_looks -= 1
+            self.lost += 8.0
+
+    @contextmanager
+    def transaction(self):
+        self.lost += 8.0
+        with self.database.transaction() as session:
+            yield session
 
 
 class Away:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
-from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.domain.errors import PostiljonError, ServiceUnavailableError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.services.arming import why_disarmed
 from pipeline.services.departure import Departure, DepartureGate, Elapsed, Leases, elapsed_seconds
@@ -174,6 +174,34 @@ class Sender:
         return flight.counts
 
     def _claim(
+        self, claim: Callable[..., list[C]], company_id: UUID, ids: Sequence[UUID], epoch: int
+    ) -> tuple[CompanyCredentials, list[C]]:
+        try:
+            return self._claim_together(claim, company_id, ids, epoch)
+        except PostiljonError:
+            raise
+        except Exception:
+            # One row that the database cannot hand out takes no other down: it alone is left to be due again.
+            if len(ids) < 2:  # noqa: PLR2004 - nothing to part
+                raise
+            log.exception("chunk could not be claimed, taking it apart", extra={"event": "chunk_crashed"})
+        parts = [part for each in ids if (part := self._claim_alone(claim, company_id, each, epoch)) is not None]
+        if not parts:
+            raise ServiceUnavailableError("no invoice of a chunk could be claimed; they are due again after the lease")
+        return parts[0][0], [each for _, claimed in parts for each in claimed]
+
+    def _claim_alone(
+        self, claim: Callable[..., list[C]], company_id: UUID, invoice_id: UUID, epoch: int
+    ) -> tuple[CompanyCredentials, list[C]] | None:
+        try:
+            return self._claim_together(claim, company_id, [invoice_id], epoch)
+        except PostiljonError:
+            raise
+        except Exception:
+            log.exception("could not be claimed", extra={"event": "claim_crashed", "invoice": str(invoice_id)})
+            return None
+
+    def _claim_together(
         self, claim: Callable[..., list[C]], company_id: UUID, ids: Sequence[UUID], epoch: int
     ) -> tuple[CompanyCredentials, list[C]]:
         self._points.reach(Point.BEFORE_CLAIM, ids)

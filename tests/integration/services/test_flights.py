@@ -176,6 +176,31 @@ def test_a_record_that_the_database_refuses_takes_no_other_down(line, caplog):
     assert line.operator.uploads.count(odd) == 1
 
 
+def test_an_invoice_that_the_database_cannot_hand_out_takes_no_other_down(line, caplog):
+    """A damaged row fails every claim it is part of; the rest of its chunk goes on, claimed one by one."""
+    odd, *others = line.submit(3)
+    line.change(DAMAGE.replace("INVOICE", str(odd)))
+    line.change("CREATE TRIGGER damage BEFORE INSERT ON attempt FOR EACH ROW EXECUTE FUNCTION damage()")
+    try:
+        assert line.work() == {"accepted": 2}
+    finally:
+        line.change("DROP TRIGGER damage ON attempt")
+        line.change("DROP FUNCTION damage")
+
+    assert line.states([odd, *others]) == ["queued", "accepted", "accepted"]
+    assert [entry.invoice for entry in caplog.records if getattr(entry, "event", None) == "claim_crashed"] == [str(odd)]
+    line.clock.pass_seconds(16)
+    assert line.work() == {"accepted": 1}
+
+
+DAMAGE = """
+    CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.invoice_id = 'INVOICE' THEN RAISE EXCEPTION 'missing chunk' USING ERRCODE = 'data_corrupted'; END IF;
+        RETURN NEW;
+    END $$
+"""
+
+
 async def until(holds):
     """Wait for something that becomes true while the loop runs; fails after ten seconds."""
     for _ in range(1000):

@@ -75,6 +75,8 @@ class Standing:
     """When this attempt was claimed."""
     unfinished: int = 0
     """How often its processing ended its worker so far; this attempt not included."""
+    promised_at: datetime | None = None
+    """When an upload was accepted whose worker had lost the invoice by then: not proof of where it stands now."""
     document: str = ""
     """Format and size, for a person who is to look at it."""
 
@@ -122,6 +124,10 @@ def _found(outcome: Outcome, standing: Standing) -> Decision:
 def _absent(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
     if standing.refusal is not None:
         return _settle_refusal(standing.refusal, standing, now=now, schedule=schedule)
+    settled_at = standing.promised_at and standing.promised_at + timedelta(seconds=schedule.absence_settle_seconds)
+    if settled_at is not None and now < settled_at:
+        # A worker came too late with a clear yes: reads lag, so this absence proves nothing yet.
+        return Probe(at=settled_at, reason="accepted a moment ago and not found yet; looking once more")
     if standing.unfinished >= schedule.poison_deaths:
         return _set_aside(standing)
     return _try_later(outcome, standing, now=now, schedule=schedule)

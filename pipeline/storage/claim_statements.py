@@ -48,7 +48,9 @@ CLAIM_PROBES = text("""
         FROM claimed RETURNING id AS attempt_id, invoice_id
     )
     SELECT claimed.*, claimed.state AS source, claimed.last_upload_at AS earlier_upload_at, begun.attempt_id,
-        noted.event_id
+        noted.event_id, (
+            SELECT max(finished_at) FROM attempt
+            WHERE invoice_id = claimed.id AND kind = 'upload' AND outcome = 'accepted') AS promised_at
     FROM claimed JOIN begun ON begun.invoice_id = claimed.id JOIN noted ON noted.invoice_id = claimed.id
 """)
 # Deaths in the middle of an upload do not count here: the probe after them says whether the operator holds it.

@@ -225,6 +225,7 @@ def _standing(row: Any, *, probing: bool, now: datetime) -> Standing:
         buyer=row.buyer_name,
         begun_at=now,
         unfinished=row.unfinished - 1,
+        promised_at=row.promised_at if probing else None,
         document=f"{row.format}, {row.size:,} bytes",
     )
 

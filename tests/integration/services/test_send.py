@@ -248,3 +248,26 @@ def test_a_gateways_bare_404_refuses_no_invoice(line):
         line.clock.pass_seconds(60)
 
     assert line.states(uuids) == ["accepted"] * 3
+
+
+def test_an_acceptance_that_came_too_late_is_not_forgotten_by_the_next_probe(line):
+    """The operator's 201 reached a worker that had lost its lease, and a read lags behind: nothing is sent again."""
+    (uuid,) = line.submit()
+    (chunk,) = line.dispatch()
+
+    async def too_late():
+        line.clock.pass_seconds(31)
+        line.dispatch()
+        line.operator.held[uuid] = line.content(uuid)
+        return Outcome(kind=K.ACCEPTED, http_status=201)
+
+    line.operator.on_upload[uuid] = [too_late]
+    line.operator.on_probe[uuid] = [Outcome(kind=K.ABSENT)]
+    line.work([chunk])
+    line.clock.pass_seconds(16)
+
+    assert line.work() == {"absent": 1}
+    assert line.states([uuid]) == ["in_doubt"]
+    line.clock.pass_seconds(31)
+    assert line.work() == {"already_there": 1}
+    assert line.operator.uploads == [uuid]

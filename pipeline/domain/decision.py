@@ -151,11 +151,11 @@ def _settle_refusal(refusal: str, standing: Standing, *, now: datetime, schedule
 
 
 def _try_later(outcome: Outcome, standing: Standing, *, now: datetime, schedule: RetrySchedule) -> Decision:
+    if outcome.cut_short:
+        return Probe(at=now, reason=explain(outcome, "asking whether it arrived"), free=True)
     free = outcome.kind in (OutcomeKind.THROTTLED, OutcomeKind.UNAVAILABLE)
     if not free and now >= standing.give_up_at:
         return Hold(reason=explain(outcome, "the retry budget is used up and it is still unsettled"), company=False)
-    if outcome.cut_short:
-        return Probe(at=now, reason=explain(outcome, "asking whether it arrived"), free=True)
     # Somebody who is closed is never asked again at once; an unclear answer may be asked about at once.
     tries = standing.tries + 1 if free else standing.tries
     at = schedule.next_at(now=now, tries=tries, retry_after_seconds=outcome.retry_after_seconds)

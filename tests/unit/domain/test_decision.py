@@ -211,3 +211,14 @@ def test_words_of_the_operator_are_made_storable():
     outcome = Outcome(kind=K.REFUSED, message="a\x00b\nc\ud800", operator_status="DELIVERED\x00", error_code="\x00")
 
     assert (outcome.message, outcome.operator_status, outcome.error_code) == ("ab c", "DELIVERED", None)
+
+
+@pytest.mark.parametrize("standing", [UPLOAD, PROBE], ids=["upload", "probe"])
+def test_what_we_cut_short_ourselves_is_asked_about_even_when_the_budget_is_used_up(standing):
+    """A deploy sends no innocent invoice to a person: the operator may hold it, and one question tells."""
+    outcome = Outcome(kind=K.IN_DOUBT, cut_short=True)
+
+    decision = decide(outcome, replace(standing, **SPENT), now=NOW, schedule=SCHEDULE)
+
+    assert isinstance(decision, Probe)
+    assert decision.at == NOW

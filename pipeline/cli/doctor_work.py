@@ -126,7 +126,7 @@ def _pace(pace: Pace, until: datetime, names: dict[UUID, str], *, now: datetime)
     what = "uploads" if pace.lane is Lane.UPLOAD else "questions"
     found = f"the operator asked for no {what} of {whom} until {until:%Y-%m-%d %H:%M:%S} UTC (Retry-After)"
     ok = until - now < LONG_BLOCK
-    todo = "" if ok else "nothing, they go on by themselves; if it comes often, ask the operator for its limits"
+    todo = "" if ok else "nothing, they go on by themselves; if it is a mistake of the operator's, postiljon lift"
     return Finding(check="pace", ok=ok, found=found, what_to_do=todo)
 
 

@@ -9,7 +9,7 @@ from pipeline.cli.chaos import chaos
 from pipeline.cli.company import company_app
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
-from pipeline.cli.pace import pace
+from pipeline.cli.pace import lift, pace
 from pipeline.cli.release import release
 from pipeline.cli.route import route_app
 from pipeline.cli.send import build_send
@@ -47,6 +47,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
         ("board", board, "postiljon board"),
         ("pace", pace, "postiljon pace"),
+        ("lift", lift, "postiljon lift --company 'Myyjä Oy'"),
         ("doctor", doctor, "postiljon doctor"),
     ):
         cli.command(name, epilog=f"Example: {example}")(command)

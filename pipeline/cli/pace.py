@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,14 +18,17 @@ from pipeline.domain.forecast import Forecast
 from pipeline.domain.pace import Pace
 from pipeline.domain.turnstile import Lane
 from pipeline.services.forecast import Flow, read_flow, shown, tell
+from pipeline.services.gate import host_scope
 from pipeline.settings import Settings, load_settings
 from pipeline.storage.clock import read_clock
-from pipeline.storage.companies import Company, list_companies
+from pipeline.storage.companies import Company, find_company, list_companies
 from pipeline.storage.database import Database
+from pipeline.storage.pacing import lift as storage_lift
 from pipeline.storage.tallies import read_tallies
 
 SLOWEST_SHOWN = 0.05
 COMPANIES_SHOWN = 40
+CompanyOption = typer.Option("--company", help="UUID or name; without it the operator's host, and so everybody.")
 WORDS = {
     CircuitState.OPEN: "left alone",
     CircuitState.HALF_OPEN: "one canary asks",
@@ -50,6 +55,22 @@ def pace(as_json: JsonOption = False) -> None:
         print_json(as_object(board))
         return
     out().print(for_people(board))
+
+
+def lift(company: Annotated[str | None, CompanyOption] = None, as_json: JsonOption = False) -> None:
+    """End a pause that the operator asked for by Retry-After: of its host, or of one company.
+
+    For a pause that is a mistake, or that the operator took back. It may ask for it again.
+    """
+    with friendly_errors():
+        settings = load_settings()
+        with open_database(settings) as database, database.transaction() as session:
+            scope = str(find_company(session, company).id) if company else host_scope(settings)
+            lifted = storage_lift(session, scope, now=read_clock(session))
+    if as_json:
+        print_json({"scope": scope, "lifted": lifted})
+    else:
+        out().print(f"lifted: {scope} goes on" if lifted else f"no pause of {scope}")
 
 
 def read_pace(database: Database, settings: Settings) -> PaceBoard:

@@ -79,6 +79,8 @@ class EvidenceKeeper:
         except (ServiceUnavailableError, ConfigurationError) as exc:
             self._evidence.merge(evidence)
             log.warning("evidence not written yet: %s", exc, extra={"event": "evidence_kept"})
+            return
+        self._outlook.written(evidence.blocks)
 
     async def close(self) -> None:
         """Write the rest, unless the database is away."""

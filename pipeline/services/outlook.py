@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -44,6 +44,8 @@ class Outlook:
         self._paces: dict[Key, Pace] = {}
         self._circuits: dict[str, Circuit] = {}
         self._blocks: dict[Key, datetime] = {}
+        self._written: dict[Key, datetime] = {}
+        """Of the pauses above, those that the table tells of: a later look at it knows better (`postiljon lift`)."""
         self._looked_at: datetime | None = None
         self._look: asyncio.Task[None] | None = None
 
@@ -74,6 +76,11 @@ class Outlook:
         """Keep to a pause at once, before it is written down; a longer one stands."""
         self._blocks[scope, lane] = max(until, self._blocks.get((scope, lane), until))
 
+    def written(self, blocks: Mapping[Key, datetime]) -> None:
+        """Take note that these pauses are in the table now."""
+        for key, until in blocks.items():
+            self._written[key] = max(until, self._written.get(key, until))
+
     def put(self, scope: str, circuit: Circuit | None) -> None:
         """Take over what this process just did to a circuit."""
         if circuit is None:
@@ -87,12 +94,23 @@ class Outlook:
 
     async def _read(self, now: datetime) -> None:
         loop = asyncio.get_running_loop()
+        known_there = dict(self._written)
         try:
             self._paces, self._circuits = await loop.run_in_executor(self._executor(), self._select, now)
         except (ServiceUnavailableError, ConfigurationError) as exc:
             log.warning("pace goes on without the database: %s", exc, extra={"event": "outlook_stale"})
+            known_there = {}
         self._looked_at = now
+        self._leave_to_the_table(known_there)
         self._blocks = {key: end for key, end in self._blocks.items() if end > now and believe_pause(end, now)}
+
+    def _leave_to_the_table(self, blocks: Mapping[Key, datetime]) -> None:
+        # What was written before this look began, the look has seen; what was heard since is longer and stays.
+        for key, until in blocks.items():
+            if self._blocks.get(key) == until:
+                del self._blocks[key]
+            if self._written.get(key) == until:
+                del self._written[key]
 
     def _select(self, now: datetime) -> tuple[dict[Key, Pace], dict[str, Circuit]]:
         with self._database.transaction() as session:

@@ -17,7 +17,7 @@ from sqlmodel import Session
 from pipeline.services.alone import Alone
 from pipeline.services.arming import why_disarmed
 from pipeline.services.ports import Clock
-from pipeline.services.watch_work import AgeWatch, end_old_deaf, look_at_dispatcher, shown
+from pipeline.services.watch_work import AgeWatch, end_old_deaf, look_at_dispatcher, look_at_pauses, shown
 from pipeline.settings import Settings
 from pipeline.storage import alarms, companies, tallies, watching
 from pipeline.storage.alarms import Alarm
@@ -213,6 +213,7 @@ class Watch:
             look_at_rings(session, self._settings, now=now)
             self._tell_silence(session, now=now)
             self._ages.look(session, self._settings, now=now)
+            look_at_pauses(session, self._settings, now=now)
             end_old_deaf(session, now=now)
             for invoice_id in watching.end_pending(session, now=now):
                 log.info("pending no longer", extra={"event": "pending_ended", "invoice": str(invoice_id)})

@@ -15,7 +15,7 @@ from pipeline.domain.turnstile import Lane
 from pipeline.services.gate import host_scope
 from pipeline.settings import Settings
 from pipeline.storage import alarms, watching
-from pipeline.storage.circuits import read_circuits
+from pipeline.storage.circuits import company_of, read_circuits
 from pipeline.storage.clock import read_clock
 from pipeline.storage.database import Database
 from pipeline.storage.pacing import read_paces
@@ -24,6 +24,9 @@ from pipeline.storage.watching import Waiting
 DISPATCHER_STUCK = "dispatcher_stuck"
 OLDEST_AGE = "oldest_age"
 WORKER_DEAF = "worker_deaf"
+LONG_PAUSE = "long_pause"
+LONG = timedelta(minutes=10)
+"""A pause of the operator's that still lasts longer than this, somebody should know of."""
 DISPATCH = "dispatch"
 RUNG_WITHIN = timedelta(seconds=60)
 """Rung for longer ago, it is beat or every pump that is dead: the alarm not_rung tells that."""
@@ -113,6 +116,21 @@ class AgeWatch:
             log.error("due work grows old", extra={"event": OLDEST_AGE, "company": subject})
 
 
+def look_at_pauses(session: Session, settings: Settings, *, now: datetime) -> None:
+    """Raise the alarms of long pauses that the operator's Retry-After asked for, end those of pauses that are over."""
+    ends: dict[str, datetime] = {}
+    for (scope, _), pace in read_paces(session, settings, now).items():
+        if pace.blocked_until is not None and pace.blocked_until > now:
+            ends[scope] = max(pace.blocked_until, ends.get(scope, now))
+    for scope, until in ends.items():
+        if until - now > LONG and alarms.raise_alarm(
+            session, LONG_PAUSE, scope, told=_pause_told(scope, until), now=now, company_id=company_of(scope)
+        ):
+            log.error("a long pause", extra={"event": LONG_PAUSE, "scope": scope})
+    for scope in alarms.end_alarms(session, LONG_PAUSE, still=ends.keys(), now=now):
+        log.info("the pause is over", extra={"event": "long_pause_ended", "scope": scope})
+
+
 def tell_deaf(database: Database, *, worker: str, queue: str, told: str) -> None:
     """Raise the alarm of a worker that took nothing from a queue."""
     with database.transaction() as session:
@@ -141,6 +159,14 @@ def _stuck_told(done_at: datetime | None) -> str:
     return (
         f"the dispatcher is rung and {done}: nothing is handed out. What to do: read the log of the worker for the "
         "queue dispatch, and start it anew (postiljon up, or docker compose restart)"
+    )
+
+
+def _pause_told(scope: str, until: datetime) -> str:
+    whom, option = ("the company", f" --company {scope}") if company_of(scope) is not None else (scope, "")
+    return (
+        f"the operator asked for a pause until {shown(until)} (Retry-After): nothing of {whom} is sent or asked till "
+        f"then. What to do: nothing, if the operator says the same; else postiljon lift{option}"
     )
 
 

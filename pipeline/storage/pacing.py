@@ -49,6 +49,7 @@ NOTE = text("""
         speed = :speed, speed_at = :speed_at
     WHERE scope = :scope AND lane = :lane
 """)
+LIFT = text("UPDATE pace SET blocked_until = NULL WHERE scope = :scope AND blocked_until > :now RETURNING lane")
 SPEED_SECONDS = 10.0
 """Answers older than this hardly count for the speed: long enough for chunks, short enough for a forecast."""
 
@@ -119,6 +120,14 @@ def decayed(speed: float, speed_at: datetime | None, now: datetime) -> float:
     if speed_at is None:
         return 0.0
     return speed * math.exp(-max((now - speed_at).total_seconds(), 0.0) / SPEED_SECONDS)
+
+
+def lift(session: Session, scope: str, *, now: datetime) -> bool:
+    """End the pause that the operator's Retry-After asked of a scope; False when there is none.
+
+    Every process sees it at its next look, a quarter of a second later at most.
+    """
+    return bool(session.connection().execute(LIFT, {"scope": scope, "now": now}).all())
 
 
 def seat(session: Session, keys: Iterable[Key]) -> None:

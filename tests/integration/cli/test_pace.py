@@ -159,3 +159,20 @@ def test_forecast_reads_no_list_of_invoices(shell: Shell, write_invoice: Write, 
 
     assert "invoice_due" in plan
     assert "Sort" not in plan
+
+
+def test_lift_ends_a_pause(shell: Shell, database_url: str):
+    """Of the host, or of one company; a second time there is none to end."""
+    pause = "INSERT INTO pace (scope, lane, blocked_until) VALUES (%s, 'upload', now() + interval '5 hours')"
+    for scope in (HOST, COMPANY_ID):
+        change(database_url, pause, str(scope))
+
+    lifted = [shell.json("lift"), shell.json("lift", "--company", "demo"), shell.json("lift")]
+
+    assert [(each["scope"], each["lifted"]) for each in lifted] == [
+        (HOST, True),
+        (str(COMPANY_ID), True),
+        (HOST, False),
+    ]
+    assert shell.json("pace")["host"]["lanes"]["upload"]["blocked_until"] is None
+    assert "no pause of" in shell("lift").stdout

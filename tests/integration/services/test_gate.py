@@ -20,6 +20,7 @@ from pipeline.services.gate import Gate, host_scope
 from pipeline.settings import settings_from
 from pipeline.storage.companies import save_company
 from pipeline.storage.database import Database
+from pipeline.storage.pacing import lift
 from tests.integration.services.line import START
 from tests.integration.services.virtual_time import VirtualTime
 
@@ -290,6 +291,27 @@ def test_retry_after_is_obeyed_by_another_process(database, company, time):
     assert held[0].held_back_seconds >= 20
     assert until <= min(began)
     assert max(began) <= until + seconds(2 + 0.5)
+
+
+def test_lifted_pause_ends_in_every_process(database, company, time):
+    """Who heard the Retry-After itself goes on too, once the pause is lifted in the table: not before, hardly later."""
+    told, other = gate_of(database, time), gate_of(database, time)
+    held = []
+
+    async def work():
+        await told.enter(company, UPLOAD)
+        told.leave(company, UPLOAD, Outcome(kind=OutcomeKind.THROTTLED, http_status=429, retry_after_seconds=7200))
+        await time.sleep_until(START + seconds(2))
+        held.extend([await gate.enter(company, UPLOAD) for gate in (told, other)])
+        with database.transaction() as session:
+            assert lift(session, str(company), now=START + seconds(2))
+        await time.sleep_until(START + seconds(3))
+        held.extend([await gate.enter(company, UPLOAD) for gate in (told, other)])
+        await asyncio.gather(told.close(), other.close())
+
+    time.run(work())
+
+    assert [each and each.error_code for each in held] == ["held_back", "held_back", None, None]
 
 
 def test_closed_operator_stops_every_company(database, company, time):

@@ -189,3 +189,30 @@ def test_alarm_of_a_deaf_worker_ends_with_its_successor_or_within_the_hour(line)
         end_old_deaf(session, now=left.raised_at + timedelta(minutes=61))
 
     assert on(line, "worker_deaf") == []
+
+
+def test_a_pause_of_hours_is_told_until_it_is_over(line, watch):
+    """A Retry-After of minutes is nobody's business; one that stops everything for hours is, until it ends."""
+    host = host_scope(line.settings)
+    line.change(
+        "INSERT INTO pace (scope, lane, blocked_until) VALUES (:host, 'upload', :until)",
+        host=host,
+        until=line.clock() + timedelta(minutes=9),
+    )
+    watch()
+    assert on(line, "long_pause") == []
+    line.change("UPDATE pace SET blocked_until = :until", until=line.clock() + timedelta(hours=5))
+
+    watch()
+
+    (alarm,) = on(line, "long_pause")
+    assert alarm.told.startswith(
+        f"the operator asked for a pause until 2026-11-01 07:00:00 UTC (Retry-After): nothing of {host}"
+    )
+    assert alarm.told.endswith("else postiljon lift")
+    line.clock.pass_seconds(5 * 3600 - 60)
+    watch()
+    assert on(line, "long_pause"), "told until it is over"
+    line.clock.pass_seconds(61)
+    watch()
+    assert on(line, "long_pause") == []

@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import json
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.way import Way
+from pipeline.services.alone import LEASE_SECONDS
 from pipeline.services.route_means import Means
 from pipeline.services.take_ways import take_ways
 
@@ -289,7 +291,8 @@ def test_retry_of_what_arrived_after_all_sends_nothing(line):
 
 def test_router_beside_another_does_nothing(line):
     failed(line)
-    line.change("UPDATE lease SET holder = :holder, until = '2030-01-01' WHERE name = 'route'", holder=uuid4())
+    until = line.clock() + timedelta(seconds=LEASE_SECONDS)
+    line.change("UPDATE lease SET holder = :holder, until = :until WHERE name = 'route'", holder=uuid4(), until=until)
 
     assert line.route().total() == 0
     assert line.query("SELECT 1 FROM route_case") == []

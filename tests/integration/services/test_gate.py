@@ -379,7 +379,9 @@ def test_unknown_limit_is_found(database, company, time):
 
     later = [ok for at, ok in answers if at > START + seconds(8)]
     assert sum(later) / 17 > 15
-    assert later.count(False) / len(later) < 0.06
+    assert later.count(False) / len(later) < 0.1, (
+        "6 to 8 in a hundred: fewer would be taken for chance, and chance must not bind"
+    )
 
 
 def test_open_circuit_lets_one_canary_through(database, company, time):

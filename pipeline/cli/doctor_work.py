@@ -135,7 +135,7 @@ def _set_aside(session: Session) -> Finding:
     if not ids:
         return Finding(check="set aside", ok=True, found="no invoice ended its workers")
     named = ", ".join(str(each) for each in ids[:NAMED]) + (" and more" if len(ids) > NAMED else "")
-    todo = "postiljon show UUID tells what is known; then postiljon release, or cancel it"
+    todo = "postiljon show UUID tells what is known; then postiljon release"
     return Finding(check="set aside", ok=False, found=f"ended their workers again and again: {named}", what_to_do=todo)
 
 

@@ -136,7 +136,7 @@ def _absent(outcome: Outcome, standing: Standing, *, now: datetime, schedule: Re
 def _set_aside(standing: Standing) -> Hold:
     reason = (
         f"its processing ended the worker {standing.unfinished} times and the operator does not hold it; set aside so "
-        f"that the rest goes on; look at the document ({standing.document}), then `postiljon release` or cancel it"
+        f"that the rest goes on; look at the document ({standing.document}), then `postiljon release`"
     )
     return Hold(reason=reason, company=False)
 

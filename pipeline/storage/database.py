@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from psycopg import Error as DriverError
+from psycopg import InterfaceError as DriverInterfaceError
+from psycopg import OperationalError as DriverOperationalError
 from psycopg import errors as pg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -61,7 +64,8 @@ def translated() -> Iterator[None]:
     """Turn database failures that a person can do something about into errors of ours."""
     try:
         yield
-    except DBAPIError as exc:
+    except (DBAPIError, DriverError) as exc:
+        # The driver's own come from COPY, which SQLAlchemy does not know.
         known = _translate(exc)
         if known is None:
             raise
@@ -77,20 +81,30 @@ def is_storable(words: str) -> bool:
     return "\0" not in words and not any("\ud800" <= character <= "\udfff" for character in words)
 
 
-def _translate(exc: DBAPIError) -> ServiceUnavailableError | ConfigurationError | None:
-    first_line = str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else type(exc.orig).__name__
-    if isinstance(exc.orig, pg.DiskFull | pg.OutOfMemory):
+def was_ended(error: ServiceUnavailableError) -> bool:
+    """Tell whether the server merely undid one transaction, a deadlock say, so that doing it again at once is right."""
+    return isinstance(_original(error.__cause__), ENDED)
+
+
+def _original(exc: BaseException | None) -> BaseException | None:
+    return exc.orig if isinstance(exc, DBAPIError) else exc
+
+
+def _translate(exc: DBAPIError | DriverError) -> ServiceUnavailableError | ConfigurationError | None:
+    orig = _original(exc)
+    first_line = str(orig).strip().splitlines()[0] if str(orig).strip() else type(orig).__name__
+    if isinstance(orig, pg.DiskFull | pg.OutOfMemory):
         return ServiceUnavailableError(f"the database has no room ({first_line}); nothing was stored, free space first")
-    if isinstance(exc.orig, pg.ReadOnlySqlTransaction):
+    if isinstance(orig, pg.ReadOnlySqlTransaction):
         return ServiceUnavailableError(f"the database is read-only ({first_line}); nothing was stored")
-    if isinstance(exc.orig, ENDED):
+    if isinstance(orig, ENDED):
         return ServiceUnavailableError(
             f"the database ended a transaction ({first_line}); nothing was stored, try again"
         )
-    if isinstance(exc.orig, pg.UndefinedTable | pg.UndefinedColumn):
+    if isinstance(orig, pg.UndefinedTable | pg.UndefinedColumn):
         return ConfigurationError(
             f"the database has not the tables of this version ({first_line}): postiljon db upgrade"
         )
-    if isinstance(exc, OperationalError | InterfaceError):
+    if isinstance(exc, OperationalError | InterfaceError | DriverOperationalError | DriverInterfaceError):
         return ServiceUnavailableError(f"the database cannot be reached ({first_line}); nothing was lost, try again")
     return None

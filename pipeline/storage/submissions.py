@@ -1,17 +1,18 @@
 """Writing new invoices inside the caller's transaction. Decides nothing but whether a UUID is taken."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from psycopg import Connection
+from psycopg import errors as pg
 from sqlalchemy import text
 from sqlmodel import Session
 
 from pipeline.domain.state import State
-from pipeline.storage.tables import InvoiceRow
 
 KEEP_DOCUMENT = text("""
     INSERT INTO document (sha256, content, size, kind, created_at) VALUES (:sha256, :content, :size, :kind, :now)
@@ -33,6 +34,55 @@ INSERT = text("""
 NOTE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     VALUES (:id, :now, 'submitted', NULL, 'queued', :cause)
+""")
+
+
+KNOWN_DOCUMENTS = text("SELECT sha256 FROM document WHERE sha256 = ANY(CAST(:hashes AS bytea[]))")
+COPY_DOCUMENTS = "COPY document (sha256, content, size, kind, created_at) FROM STDIN (FORMAT BINARY)"
+DOCUMENT_TYPES = ("bytea", "bytea", "int8", "text", "timestamptz")
+COLUMNS = {
+    "id": "uuid",
+    "company_id": "uuid",
+    "batch_id": "bigint",
+    "document_sha256": "bytea",
+    "size": "bigint",
+    "filename": "text",
+    "reference": "text",
+    "options": "text",
+    "number": "text",
+    "format": "text",
+    "issue_date": "date",
+    "total": "numeric",
+    "currency": "text",
+    "seller_name": "text",
+    "buyer_name": "text",
+    "deadline": "timestamptz",
+    "cause": "text",
+}
+"""What a bulk statement is given of each invoice, one array a column. No temporary table: those change the catalog with
+every group, need a right of their own, and would write each document twice."""
+INSERT_MANY = text(f"""
+    WITH given AS (
+        SELECT * FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())})
+            AS given ({", ".join(COLUMNS)})
+    ), made AS (
+        INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options,
+            state, epoch, due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name,
+            buyer_name, deadline, submitted_at, changed_at)
+        SELECT id, company_id, batch_id, document_sha256, size, filename, reference, CAST(options AS jsonb),
+            'queued', 0, :now, 0, 0, 0, number, format, issue_date, total, currency, seller_name, buyer_name,
+            deadline, :now, :now
+        FROM given ORDER BY id
+        ON CONFLICT (id) DO NOTHING RETURNING id
+    )
+    INSERT INTO event (invoice_id, at, kind, source, target, cause)
+    SELECT id, :now, 'submitted', NULL, 'queued', cause FROM made JOIN given USING (id)
+    RETURNING invoice_id
+""")
+FIND_STORED = text("""
+    SELECT id, company_id, document_sha256, options, state, number, format, issue_date, total, currency, seller_name,
+        buyer_name
+    FROM invoice WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 
@@ -67,6 +117,13 @@ class Stored:
     sha256: bytes
     options: Mapping[str, Any]
     state: State
+    format: str
+    number: str | None = None
+    issue_date: date | None = None
+    total: Decimal | None = None
+    currency: str | None = None
+    seller_name: str | None = None
+    buyer_name: str | None = None
 
 
 def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
@@ -74,8 +131,7 @@ def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
     connection = session.connection()
     batch = open_batch(session, new.company_id, new.batch, now=now) if new.batch else None
     size = len(new.content)
-    document = {"sha256": new.sha256, "content": new.content, "size": size, "kind": new.kind, "now": now}
-    connection.execute(KEEP_DOCUMENT, document)
+    connection.execute(KEEP_DOCUMENT, _document(new, now=now))
     invoice = {
         "id": new.id,
         "company": new.company_id,
@@ -97,9 +153,83 @@ def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
     }
     if connection.execute(INSERT, invoice).one_or_none() is None:
         return False
-    cause = f"submitted as {new.filename}" + (f" in batch {new.batch}" if new.batch else "")
-    connection.execute(NOTE, {"id": new.id, "now": now, "cause": cause})
+    connection.execute(NOTE, {"id": new.id, "now": now, "cause": _cause(new)})
     return True
+
+
+def insert_invoices(session: Session, news: Sequence[NewInvoice], *, now: datetime) -> set[UUID]:
+    """Write documents, invoices and events of many at once; return the UUIDs that were not taken before.
+
+    Of two with one UUID the first counts. Everything is written in the order of its keys, so that two groups of the
+    same files, written at the same time in whatever order, wait for each other and never in a circle.
+    """
+    first = {new.id: new for new in reversed(news)}
+    if not first:
+        return set()
+    batches = _open_batches(session, first.values(), now=now)
+    _keep_documents(session, {new.sha256: new for new in first.values()}, now=now)
+    rows = [_columns(new, batches) for new in first.values()]
+    arrays = {name: [row[name] for row in rows] for name in COLUMNS}
+    return set(session.connection().execute(INSERT_MANY, {**arrays, "now": now}).scalars())
+
+
+def _open_batches(session: Session, news: Iterable[NewInvoice], *, now: datetime) -> dict[tuple[UUID, str], int]:
+    wanted = sorted({(new.company_id, new.batch) for new in news if new.batch})
+    return {(company, name): open_batch(session, company, name, now=now) for company, name in wanted}
+
+
+def _keep_documents(session: Session, news: Mapping[bytes, NewInvoice], *, now: datetime) -> None:
+    connection = session.connection()
+    known = set(connection.execute(KNOWN_DOCUMENTS, {"hashes": list(news)}).scalars())
+    missing = [news[sha256] for sha256 in sorted(news) if sha256 not in known]
+    if not missing:
+        return
+    raw = connection.connection.driver_connection
+    if not isinstance(raw, Connection):
+        raise TypeError("documents are copied by psycopg alone")
+    try:
+        with connection.begin_nested():
+            _copy_documents(raw, missing, now=now)
+    except pg.UniqueViolation:
+        # Somebody else wrote one of them between the question and the copy: now each by itself, and slower.
+        connection.execute(KEEP_DOCUMENT, [_document(new, now=now) for new in missing])
+
+
+def _copy_documents(raw: "Connection[Any]", news: Iterable[NewInvoice], *, now: datetime) -> None:
+    with raw.cursor() as cursor, cursor.copy(COPY_DOCUMENTS) as copy:
+        copy.set_types(DOCUMENT_TYPES)
+        for new in news:
+            copy.write_row((new.sha256, new.content, len(new.content), new.kind, now))
+
+
+def _document(new: NewInvoice, *, now: datetime) -> dict[str, object]:
+    return {"sha256": new.sha256, "content": new.content, "size": len(new.content), "kind": new.kind, "now": now}
+
+
+def _columns(new: NewInvoice, batches: Mapping[tuple[UUID, str], int]) -> dict[str, object]:
+    return {
+        "id": new.id,
+        "company_id": new.company_id,
+        "batch_id": batches[new.company_id, new.batch] if new.batch else None,
+        "document_sha256": new.sha256,
+        "size": len(new.content),
+        "filename": new.filename,
+        "reference": new.reference,
+        "options": new.options_json,
+        "number": new.number,
+        "format": new.format,
+        "issue_date": new.issue_date,
+        "total": new.total,
+        "currency": new.currency,
+        "seller_name": new.seller_name,
+        "buyer_name": new.buyer_name,
+        "deadline": new.deadline,
+        "cause": _cause(new),
+    }
+
+
+def _cause(new: NewInvoice) -> str:
+    return f"submitted as {new.filename}" + (f" in batch {new.batch}" if new.batch else "")
 
 
 def open_batch(session: Session, company_id: UUID, name: str, *, now: datetime) -> int:
@@ -115,7 +245,25 @@ def open_batch(session: Session, company_id: UUID, name: str, *, now: datetime) 
 
 def find_stored(session: Session, invoice_id: UUID) -> Stored | None:
     """Return what stands under a UUID, None if nothing does."""
-    row = session.get(InvoiceRow, invoice_id)
-    if row is None:
-        return None
-    return Stored(company_id=row.company_id, sha256=row.document_sha256, options=row.options, state=State(row.state))
+    return find_many_stored(session, [invoice_id]).get(invoice_id)
+
+
+def find_many_stored(session: Session, invoice_ids: Sequence[UUID]) -> dict[UUID, Stored]:
+    """Return what stands under each UUID; those that nothing stands under are left out."""
+    rows = session.connection().execute(FIND_STORED, {"ids": list(invoice_ids)})
+    return {
+        row.id: Stored(
+            company_id=row.company_id,
+            sha256=bytes(row.document_sha256),
+            options=row.options,
+            state=State(row.state),
+            format=row.format,
+            number=row.number,
+            issue_date=row.issue_date,
+            total=row.total,
+            currency=row.currency,
+            seller_name=row.seller_name,
+            buyer_name=row.buyer_name,
+        )
+        for row in rows
+    }

@@ -1,4 +1,4 @@
-"""What the fast transport is worth: the same uploads over pyreqwest and over httpx's own transport.
+"""What the fast client is worth: the same uploads over pyreqwest and over httpx with its own transport.
 
 A bare asyncio server in a process of its own answers each upload after 20 ms. Run: python -m bench.client_transports
 """
@@ -118,7 +118,7 @@ def main() -> None:
         server.join()
     print(f"| transport, {chosen.at_once} at once | uploads/s | CPU ms per upload | ratio |\n|---|---|---|---|")
     print(f"| httpx's own | {own_rate:.0f} | {own_cpu:.2f} | 1.0 |")
-    print(f"| pyreqwest behind httpx | {fast_rate:.0f} | {fast_cpu:.2f} | {fast_rate / own_rate:.1f} |")
+    print(f"| pyreqwest | {fast_rate:.0f} | {fast_cpu:.2f} | {fast_rate / own_rate:.1f} |")
 
 
 if __name__ == "__main__":

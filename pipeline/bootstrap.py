@@ -9,7 +9,7 @@ from functools import cached_property
 from pipeline.domain.turnstile import Turnstile
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.environment import OperatorHosts
-from pipeline.maventa.transport import Timeouts
+from pipeline.maventa.timeouts import Timeouts
 from pipeline.services.arm import Armer
 from pipeline.services.departure import DepartureGate
 from pipeline.services.dispatch import Dispatcher

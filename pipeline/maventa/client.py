@@ -19,13 +19,14 @@ from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.turnstile import Turnstile
 from pipeline.maventa.caller import Caller, OperatorCredentials
 from pipeline.maventa.environment import OperatorHosts
+from pipeline.maventa.fast_wire import FastWire
 from pipeline.maventa.multipart import encode_upload
 from pipeline.maventa.probing import IDS_LIMIT, Prober, Sighting, read_uuid
 from pipeline.maventa.reading import ReadingCalls
 from pipeline.maventa.schemas import Instant, InvoiceAnswer, Lenient, UploadOptions
-from pipeline.maventa.transport import FastTransport, Timeouts
+from pipeline.maventa.timeouts import Timeouts
 from pipeline.maventa.verdict import Phase, judge_answer, judge_unreadable
-from pipeline.maventa.wire import Question, Wire
+from pipeline.maventa.wire import HttpxWire, Question, Wire
 
 _CREATED = frozenset({201})
 
@@ -68,12 +69,14 @@ class MaventaClient(ReadingCalls):
         random: Random | None = None,
         turnstile: Turnstile | None = None,
     ) -> None:
-        """Set up; nothing connects yet. Without a transport the fast one is used, without a turnstile nothing waits."""
+        """Set up; nothing connects yet. Without a transport of httpx the fast wire is used, without a turnstile nothing
+        waits.
+        """
         waits = timeouts or Timeouts()
-        self._wire = Wire(
-            base_url=hosts.ax,
-            transport=transport or FastTransport(timeouts=waits, max_connections=max_connections),
-            timeouts=waits,
+        self._wire: Wire = (
+            HttpxWire(base_url=hosts.ax, transport=transport, timeouts=waits)
+            if transport is not None
+            else FastWire(base_url=hosts.ax, timeouts=waits, max_connections=max_connections)
         )
         self._clock = clock
         caller = Caller(

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.maventa.failure import TransportFailureKind, classify
 from pipeline.maventa.schemas import ErrorAnswer
-from pipeline.maventa.transport import Timeouts
+from pipeline.maventa.timeouts import Timeouts
 
 T = TypeVar("T")
 
@@ -65,8 +65,18 @@ class Answer:
         return self.parse(_ERROR) or ErrorAnswer()
 
 
-class Wire:
-    """Connections to one base URL. Bound to the loop it is first used in."""
+class Wire(Protocol):
+    """Connections to one base URL."""
+
+    async def ask(self, question: Question, *, bearer: str | None = None) -> Answer | TransportFailureKind:
+        """Make one exchange. Every failure below HTTP comes back as its name; nothing is retried."""
+
+    async def aclose(self) -> None:
+        """Close all connections. May be called twice."""
+
+
+class HttpxWire:
+    """See Wire: over any transport of httpx. Bound to the loop it is first used in."""
 
     def __init__(self, *, base_url: str, transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> None:
         """Take over the transport; `aclose` closes it."""
@@ -85,11 +95,11 @@ class Wire:
         )
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """See Wire.aclose."""
         await self._http.aclose()
 
     async def ask(self, question: Question, *, bearer: str | None = None) -> Answer | TransportFailureKind:
-        """Make one exchange. Every failure below HTTP comes back as its name; nothing is retried."""
+        """See Wire.ask."""
         request = self._request(question, bearer)
         try:
             async with asyncio.timeout(self._timeouts.whole(len(question.content or b""))):

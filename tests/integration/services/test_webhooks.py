@@ -19,7 +19,7 @@ from pipeline.maventa.auth import InMemoryTokenStore
 from pipeline.maventa.client import MaventaClient, utc_now
 from pipeline.maventa.environment import OperatorHosts
 from pipeline.maventa.schemas import Notification
-from pipeline.maventa.transport import Timeouts
+from pipeline.maventa.timeouts import Timeouts
 from pipeline.services.webhook_address import EVENTS, checked_base_url
 from pipeline.services.webhooks import Done, Standing, WebhookKeeper
 from pipeline.settings import Installation

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from inspect import signature
-from typing import Annotated
+from typing import Annotated, TypedDict
 from uuid import UUID
 
 import typer
@@ -18,8 +18,17 @@ from pipeline.domain.document import DocumentLimits
 from pipeline.domain.errors import InvalidInputError
 from pipeline.services.gather import Found, gather
 from pipeline.services.ports import Bell
+from pipeline.services.submit import HIGHEST_PRIORITY
 from pipeline.services.submit_files import FileVerdict, Verdict, submit_files
 from pipeline.settings import load_settings
+
+
+class Order(TypedDict):
+    """In which order the invoices go."""
+
+    deadline: datetime | None
+    not_before: datetime | None
+    priority: int
 
 
 def build_send(bell: Bell) -> Callable[..., None]:
@@ -43,12 +52,25 @@ def build_send(bell: Bell) -> Callable[..., None]:
                 "2026-12-01T06:00+02:00. The earliest go first among the company's; what is late is sent too.",
             ),
         ] = None,
+        not_before: Annotated[
+            str | None,
+            typer.Option(metavar="TIME", help="Nothing of these leaves before; written like the deadline."),
+        ] = None,
+        priority: Annotated[
+            int,
+            typer.Option(min=0, max=HIGHEST_PRIORITY, help="The higher goes first among the company's; 0 is usual."),
+        ] = 0,
         as_json: JsonOption = False,
         **routing: object,
     ) -> None:
         """Submit invoices for sending, XML or ZIP. Running it twice sends once."""
         with friendly_errors():
-            _send(paths, company, uuid, reference, batch, as_json, routing, bell, deadline=_read_deadline(deadline))
+            order = Order(
+                deadline=_read_deadline(deadline),
+                not_before=_read_time("--not-before", not_before),
+                priority=priority,
+            )
+            _send(paths, company, uuid, reference, batch, as_json, routing, bell, order)
 
     send.__signature__ = with_routing(signature(send))  # type: ignore[attr-defined]  # typer reads it
     return send
@@ -63,8 +85,7 @@ def _send(
     as_json: bool,
     routing: dict[str, object],
     bell: Bell,
-    *,
-    deadline: datetime | None,
+    order: Order,
 ) -> None:
     settings = load_settings()
     options = read_routing(routing)
@@ -83,7 +104,7 @@ def _send(
             reference=reference,
             batch=batch,
             options=options,
-            deadline=deadline,
+            **order,
             bell=bell,
         ):
             shown.append(verdict)
@@ -99,21 +120,25 @@ def _send(
 
 
 def _read_deadline(given: str | None) -> datetime | None:
+    deadline = _read_time("--deadline", given)
+    if deadline is not None and deadline < utc_now():
+        # Not refused: the same command, run again after its deadline, must not leave half of the files unsent.
+        err().print(f"[yellow]the deadline {moment(deadline)} UTC is over; sent as soon as possible all the same[/]")
+    return deadline
+
+
+def _read_time(option: str, given: str | None) -> datetime | None:
     if given is None:
         return None
-    wrong = f"--deadline {given!r} is no time: write it like 2026-12-01T06:00"
+    wrong = f"{option} {given!r} is no time: write it like 2026-12-01T06:00"
     if len(given) <= len("2026-12-01"):
         # A date alone would mean its first minute, and a person its last.
         raise InvalidInputError(wrong)
     try:
         # Without a zone a person means the clock on the wall, of this machine.
-        deadline = datetime.fromisoformat(given).astimezone(UTC)
+        return datetime.fromisoformat(given).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
         raise InvalidInputError(wrong) from exc
-    if deadline < utc_now():
-        # Not refused: the same command, run again after its deadline, must not leave half of the files unsent.
-        err().print(f"[yellow]the deadline {moment(deadline)} UTC is over; sent as soon as possible all the same[/]")
-    return deadline
 
 
 def _refuse_many(paths: list[str], limits: DocumentLimits) -> None:

@@ -29,6 +29,7 @@ NAMESPACE = UUID("5c1d3f0e-7a52-5b0f-9a3d-6f0f3c1f8f11")
 REFERENCE_LIMIT = 255
 NAME_LIMIT = 100
 SUFFIX_LIMIT = 10
+HIGHEST_PRIORITY = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ def submit(
     batch: str | None = None,
     options: UploadOptions | None = None,
     deadline: datetime | None = None,
+    not_before: datetime | None = None,
+    priority: int = 0,
     limits: DocumentLimits = DEFAULT_LIMITS,
     bell: Bell | None = None,
     now: datetime | None = None,
@@ -65,17 +68,17 @@ def submit(
 
     `deadline`, an aware instant, is by when it should be accepted: the earliest go first inside the company's share.
     One that is over refuses nothing, the invoice is merely among the first; whatever misses its deadline is still sent.
-    What was submitted before keeps the deadline it had.
+    Nothing of it leaves `not_before`, an aware instant. A higher `priority` (0 to 9) goes first inside the company's
+    share, before any deadline. What was submitted before keeps the deadline, earliest moment and priority it had.
 
     Raises: UnknownCompanyError; DocumentError (the file, with what to do); UuidConflictError (the UUID is taken by
-    other bytes, options or company); InvalidInputError (reference, batch name, or a deadline without time zone).
-    Nothing was written then.
+    other bytes, options or company); InvalidInputError (reference, batch name, priority, or an instant without time
+    zone). Nothing was written then.
     """
     owner = find_company(session, company)
     shown = stored_name(filename)
     reference, batch = _named("reference", reference, shown), _named("batch", batch, shown)
-    if deadline is not None and deadline.utcoffset() is None:
-        raise InvalidInputError(f"{shown}: the deadline {deadline.isoformat()} has no time zone; give it one")
+    check_order(shown, deadline=deadline, not_before=not_before, priority=priority)
     document = inspect(content, filename=filename, limits=limits)
     chosen = options or UploadOptions()
     key = uuid or derive_uuid(owner.id, reference=reference, sha256=document.sha256)
@@ -88,6 +91,8 @@ def submit(
         batch=batch,
         options=chosen,
         deadline=deadline,
+        not_before=not_before,
+        priority=priority,
     )
     with session.begin_nested():
         # A savepoint, so that a refused invoice leaves nothing behind in a transaction that goes on.
@@ -120,6 +125,8 @@ def _new_invoice(
     batch: str | None,
     options: UploadOptions,
     deadline: datetime | None,
+    not_before: datetime | None,
+    priority: int,
 ) -> NewInvoice:
     header = document.header
     return NewInvoice(
@@ -140,7 +147,21 @@ def _new_invoice(
         seller_name=header.seller_name,
         buyer_name=header.buyer_name,
         deadline=deadline,
+        not_before=not_before,
+        priority=priority,
     )
+
+
+def check_order(filename: str, *, deadline: datetime | None, not_before: datetime | None, priority: int) -> None:
+    """Refuse a deadline or an earliest moment without time zone, and a priority that is none.
+
+    Raises: InvalidInputError.
+    """
+    for what, instant in (("deadline", deadline), ("earliest moment", not_before)):
+        if instant is not None and instant.utcoffset() is None:
+            raise InvalidInputError(f"{filename}: the {what} {instant.isoformat()} has no time zone; give it one")
+    if not 0 <= priority <= HIGHEST_PRIORITY:
+        raise InvalidInputError(f"{filename}: the priority {priority} is not between 0 and {HIGHEST_PRIORITY}")
 
 
 def stored_name(filename: str) -> str:

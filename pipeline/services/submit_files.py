@@ -50,6 +50,8 @@ def submit_files(
     batch: str | None = None,
     options: UploadOptions | None = None,
     deadline: datetime | None = None,
+    not_before: datetime | None = None,
+    priority: int = 0,
     bell: Bell | None = None,
 ) -> Iterator[FileVerdict]:
     """Submit files, folders, patterns and `-`, one after the other; yields a verdict for each.
@@ -75,6 +77,8 @@ def submit_files(
             batch=batch,
             options=options,
             deadline=deadline,
+            not_before=not_before,
+            priority=priority,
             bell=bell,
         )
 
@@ -90,6 +94,8 @@ def _submit_one(
     batch: str | None,
     options: UploadOptions | None,
     deadline: datetime | None,
+    not_before: datetime | None,
+    priority: int,
     bell: Bell | None,
 ) -> FileVerdict:
     try:
@@ -104,6 +110,8 @@ def _submit_one(
                 batch=batch,
                 options=options,
                 deadline=deadline,
+                not_before=not_before,
+                priority=priority,
                 limits=limits,
                 bell=bell,
             )

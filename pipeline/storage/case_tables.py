@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Lar
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field, SQLModel
 
+from pipeline.storage.batch_tables import BatchRow
 from pipeline.storage.tables import instant
 
 CASE_STATUSES = ("open", "under_way", "resolved", "closed")
@@ -239,5 +240,5 @@ class TallyDeltaRow(SQLModel, table=True):
     n: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
-METADATA = SQLModel.metadata
+METADATA = BatchRow.metadata
 """What the migrations must add up to; `make check` compares."""

@@ -41,15 +41,16 @@ COUNT_BACKLOGS = text(f"""
 """)
 PICKED = "SELECT id, company_id, size, state, unfinished FROM invoice"
 NAMED = "FROM unnest(CAST(:companies AS uuid[]), CAST(:shares AS bigint[])) AS named(id, share)"
-# Two statements, each in the order of its index: one ordered by both would sort the whole backlog.
+# Two statements, each in the order of its index: one ordered by both would sort the whole backlog. The first passes
+# over what is not due yet by leaps, from one priority and deadline to the next (skip scan, PostgreSQL 18).
 PICK_URGENT = text(f"""
     SELECT picked.* {NAMED} CROSS JOIN LATERAL (
-        {PICKED} WHERE company_id = named.id AND deadline IS NOT NULL AND {DUE}
-        ORDER BY deadline, due_at LIMIT named.share FOR UPDATE SKIP LOCKED) AS picked
+        {PICKED} WHERE company_id = named.id AND (deadline IS NOT NULL OR priority > 0) AND {DUE}
+        ORDER BY priority DESC, deadline, due_at LIMIT named.share FOR UPDATE SKIP LOCKED) AS picked
 """)
 PICK_OTHERS = text(f"""
     SELECT picked.* {NAMED} CROSS JOIN LATERAL (
-        {PICKED} WHERE company_id = named.id AND deadline IS NULL AND {DUE}
+        {PICKED} WHERE company_id = named.id AND deadline IS NULL AND priority = 0 AND {DUE}
         ORDER BY due_at LIMIT named.share FOR UPDATE SKIP LOCKED) AS picked
 """)
 PICK_DOUBT = text(f"""
@@ -132,7 +133,7 @@ def count_backlogs(session: Session, most: Mapping[UUID, int], *, now: datetime)
 
 
 def pick_due(session: Session, shares: Mapping[UUID, int], *, now: datetime) -> list[DueInvoice]:
-    """Lock up to each company's share of its due invoices: by deadline, those without one last, then the oldest."""
+    """Lock up to each company's share of its due invoices: by priority, then by deadline, then the oldest first."""
     picked = _pick(session, PICK_URGENT, shares, now=now)
     taken = Counter(each.company_id for each in picked)
     return picked + _pick(session, PICK_OTHERS, {key: share - taken[key] for key, share in shares.items()}, now=now)

@@ -11,8 +11,9 @@ from sqlmodel import Session, col, select
 
 from pipeline.domain.errors import UnknownInvoiceError
 from pipeline.domain.state import State
+from pipeline.storage.batch_tables import BatchRow
 from pipeline.storage.case_tables import CaseRow, FailureRow, OperatorActionRow, WayOutRow
-from pipeline.storage.tables import AttemptRow, BatchRow, CompanyRow, EventRow, InvoiceRow
+from pipeline.storage.tables import AttemptRow, CompanyRow, EventRow, InvoiceRow
 
 PROGRESS = text("""
     SELECT state, count(*) AS invoices, count(*) FILTER (WHERE accepted_at IS NOT NULL) AS accepted

@@ -25,10 +25,10 @@ FIND_BATCH = text("SELECT id FROM batch WHERE company_id = :company AND name = :
 INSERT = text("""
     INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options, state, epoch,
         due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name, buyer_name,
-        deadline, submitted_at, changed_at)
+        deadline, not_before, priority, submitted_at, changed_at)
     VALUES (:id, :company, :batch, :sha256, :size, :filename, :reference, CAST(:options AS jsonb), 'queued', 0,
         :now, 0, 0, 0, :number, :format, :issue_date, :total, :currency, :seller_name, :buyer_name,
-        :deadline, :now, :now)
+        :deadline, :not_before, :priority, :now, :now)
     ON CONFLICT (id) DO NOTHING RETURNING id
 """)
 NOTE = text("""
@@ -107,6 +107,9 @@ class NewInvoice:
     seller_name: str | None
     buyer_name: str | None
     deadline: datetime | None = None
+    not_before: datetime | None = None
+    """The guard of the table makes it due no earlier."""
+    priority: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +152,8 @@ def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
         "seller_name": new.seller_name,
         "buyer_name": new.buyer_name,
         "deadline": new.deadline,
+        "not_before": new.not_before,
+        "priority": new.priority,
         "now": now,
     }
     if connection.execute(INSERT, invoice).one_or_none() is None:

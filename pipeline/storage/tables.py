@@ -100,18 +100,6 @@ class DocumentRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=instant())
 
 
-class BatchRow(SQLModel, table=True):
-    """Invoices submitted together under a name."""
-
-    __tablename__ = "batch"
-    __table_args__ = (Index("batch_company_name", "company_id", "name", unique=True),)
-
-    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    company_id: UUID = Field(foreign_key="company.id")
-    name: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = Field(sa_column=instant())
-
-
 class InvoiceRow(SQLModel, table=True):
     """One document to be sent for one company under one UUID."""
 
@@ -126,13 +114,19 @@ class InvoiceRow(SQLModel, table=True):
             name="invoice_accepted_has_time",
         ),
         CheckConstraint("state <> 'cancelled' OR uploads = 0", name="invoice_cancelled_never_left"),
+        CheckConstraint("priority BETWEEN 0 AND 9", name="invoice_priority_known"),
+        CheckConstraint(
+            "not_before IS NULL OR state NOT IN ('queued', 'waiting') OR due_at >= not_before",
+            name="invoice_not_before",
+        ),
         Index("invoice_due", "company_id", "due_at", postgresql_where=text(DUE_SQL)),
         Index(
-            "invoice_deadline",
+            "invoice_urgent",
             "company_id",
+            text("priority DESC"),
             "deadline",
             "due_at",
-            postgresql_where=text(f"deadline IS NOT NULL AND {DUE_SQL}"),
+            postgresql_where=text(f"(deadline IS NOT NULL OR priority > 0) AND {DUE_SQL}"),
         ),
         Index("invoice_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         Index("invoice_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
@@ -174,6 +168,10 @@ class InvoiceRow(SQLModel, table=True):
     """How often its processing was begun and nobody lived to tell the end; raised before it begins."""
     deadline: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     """By when it should be accepted; those with the earliest come first inside their company's share."""
+    not_before: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """Before this it is never due; the guard of the table sees to it."""
+    priority: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0"))
+    """Inside its company's share the higher goes first, before any deadline; 0 is usual."""
     last_upload_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
 
     operator_status: str | None = Field(default=None, sa_column=Column(Text))

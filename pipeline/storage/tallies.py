@@ -22,11 +22,11 @@ _BOTH = """
 """
 BY_COMPANY = text(f"""
     SELECT subject, company_id, 0 AS batch_id, name, CAST(sum(n) AS bigint) AS n FROM ({_BOTH}) AS b
-    GROUP BY subject, company_id, name HAVING sum(n) <> 0
+    WHERE subject <> 'deadline' GROUP BY subject, company_id, name HAVING sum(n) <> 0
 """)
 BY_BATCH = text(f"""
     SELECT subject, company_id, batch_id, name, CAST(sum(n) AS bigint) AS n FROM ({_BOTH}) AS b
-    GROUP BY subject, company_id, batch_id, name HAVING sum(n) <> 0
+    WHERE subject <> 'deadline' GROUP BY subject, company_id, batch_id, name HAVING sum(n) <> 0
 """)
 LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('postiljon.fold'))")
 FOLD = text("""
@@ -41,7 +41,8 @@ FOLD = text("""
     SELECT count(*) AS folded, array_agg(DISTINCT company_id) AS companies FROM taken
 """)
 REMOVE_ZEROS = text("""
-    DELETE FROM tally WHERE subject IN ('invoice', 'case') AND company_id = ANY(CAST(:companies AS uuid[])) AND n = 0
+    DELETE FROM tally WHERE subject IN ('invoice', 'case', 'deadline')
+        AND company_id = ANY(CAST(:companies AS uuid[])) AND n = 0
 """)
 BATCH = text("""
     SELECT (SELECT count(*) FROM invoice WHERE batch_id = :batch) AS total,

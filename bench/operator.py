@@ -72,8 +72,9 @@ class Operator:
     def control(self, method: str, path: str) -> tuple[int, object]:
         """Answer what is asked about the books; counted nowhere, and without latency."""
         asked = path.removeprefix(CONTROL)
-        if asked == "reset" and method == "POST":
-            self.books.reset()
+        orders = {"reset": self.books.reset, "mark": self.books.mark}
+        if method == "POST" and asked in orders:
+            orders[asked]()
             return 200, {}
         known: dict[str, object] = {"health": {"status": "ok"}}
         if asked == "ledger/totals":

@@ -54,6 +54,8 @@ class StackPlan:
     """More than one is never needed and does no harm: the ticks are leased in the database."""
     web: bool = True
     """Whether the webhook receiver runs."""
+    flower: bool = True
+    """Whether Flower runs; nothing needs it, and a bench has nobody to look."""
     simulator_arguments: tuple[str, ...] | None = None
     """None runs no simulator: the operator is the real one."""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -157,7 +159,7 @@ class Stack:
         ]
         if self._plan.web:
             specifications.append(self._web())
-        return [*specifications, self._flower()]
+        return [*specifications, *([self._flower()] if self._plan.flower else [])]
 
     def _beat(self, number: int) -> ProcessSpec:
         name = "beat" if number == 1 else f"beat-{number}"

@@ -1,0 +1,90 @@
+"""`postiljon bench NAME`: the measurements by name, each with its options. Imports what it measures when asked."""
+
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.output import friendly_errors
+
+bench_app = typer.Typer(
+    name="bench",
+    help="Measure, as ratios of things run side by side in one go on this machine.",
+    no_args_is_help=True,
+    context_settings={"auto_envvar_prefix": "POSTILJON_BENCH", "help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+Save = Annotated[bool, typer.Option("--save", help="Keep the result in bench/results, for the page.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same invoices.")]
+Latency = Annotated[float, typer.Option(min=0, help="How long the operator takes to answer.")]
+
+
+@bench_app.command("end-to-end", epilog="Example: postiljon bench end-to-end --invoices 5000 --only postiljon --json")
+def end_to_end(
+    invoices: Annotated[int, typer.Option(min=1, help="How many invoices Postiljon sends; the others fewer.")] = 50_000,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure these alone, postiljon or a rival; repeatable.")
+    ] = None,
+    submit: Annotated[
+        str, typer.Option(help="while: the clock runs from the first submit; before: all stand.")
+    ] = "while",
+    send_processes: Annotated[int | None, typer.Option(min=1, help="Send processes; else the product's own.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="POSTILJON_NAME=VALUE; repeatable.")] = None,
+    latency_ms: Latency = 100.0,
+    seed: Seed = 1,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """Submitted to accepted: invoices a second, CPU by process, memory, beside others in the same run."""
+    from bench.compare import compare, table  # noqa: PLC0415 - a command that is not asked for imports nothing
+    from bench.end_to_end import Order  # noqa: PLC0415
+
+    order = Order(
+        invoices=invoices,
+        seed=seed,
+        latency_ms=latency_ms,
+        send_processes=send_processes,
+        submit_first=submit == "before",
+        settings=dict(each.split("=", 1) for each in setting or ()),
+    )
+    with scratch() as folder:
+        result = compare(folder, order, only=only or ())
+    give("end-to-end", result, text=table(result), as_json=as_json, save=save)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Lend a folder that is gone afterwards; SIGTERM ends everything as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _leave)
+    folder = Path(tempfile.mkdtemp(prefix="postiljon-bench-"))
+    try:
+        with friendly_errors():
+            yield folder
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: everything was stopped\n")
+        raise typer.Exit(130) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def give(name: str, result: dict[str, object], *, text: str, as_json: bool, save: bool) -> None:
+    """Print a result, and keep it for the page."""
+    whole = json.dumps(result, indent=2, ensure_ascii=False)
+    print(whole if as_json else text)
+    if save:
+        folder = Path(__file__).parent / "results"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(whole + "\n", encoding="utf-8")
+
+
+def _leave(_number: int, _frame: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 from pipeline.domain.document import DEFAULT_LIMITS, DocumentLimits, looks_like_document
 from pipeline.domain.document_naming import shown_name
 from pipeline.domain.errors import DocumentError, DocumentTooLargeError, UnreadableFileError
+from pipeline.services.folders import ClosedFolder, SeenFiles, count, walk
 
 STDIN_PATH: Final = "-"
 STDIN_NAME: Final = "stdin"
@@ -43,6 +44,8 @@ class Found:
     path: str
     """As found; may hold bytes that are no text. Use `name` where people or databases see it."""
     name: str
+    size: int
+    """When it was found; 0 on stdin, where nobody knows."""
     _read: Callable[[], bytes] = field(repr=False, compare=False)
 
     def read(self) -> bytes:
@@ -82,10 +85,21 @@ def gather(paths: Sequence[str], *, stdin: BinaryIO, limits: DocumentLimits = DE
         yield from gatherer.of_path(path)
 
 
+def count_files(paths: Sequence[str]) -> int:
+    """Return how many files the paths stand for, by names alone: about what gather() will yield, and much faster."""
+    return sum(_count(path) for path in paths)
+
+
+def _count(path: str) -> int:
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return count(path) if os.path.isdir(path) else 1  # noqa: PTH112 - a path of a stranger may hold a NUL
+    return sum(_count(match) for match in glob.iglob(path, recursive=True))  # noqa: PTH207 - as in gather
+
+
 class _Gatherer:
     def __init__(self, stdin: BinaryIO, limits: DocumentLimits) -> None:
         self._stdin, self._limits = stdin, limits
-        self._seen: set[tuple[int, int]] = set()
+        self._seen = SeenFiles()
         self._stdin_taken = False
 
     def of_path(self, path: str) -> Iterator[Gathered]:
@@ -102,7 +116,7 @@ class _Gatherer:
         if self._stdin_taken:
             return Skipped(STDIN_PATH, "stdin was named before")
         self._stdin_taken = True
-        return Found(STDIN_PATH, STDIN_NAME, lambda: _read_stream(self._stdin, self._limits))
+        return Found(STDIN_PATH, STDIN_NAME, 0, lambda: _read_stream(self._stdin, self._limits))
 
     def _of_pattern(self, pattern: str) -> Iterator[Gathered]:
         matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -125,42 +139,29 @@ class _Gatherer:
             yield self._of_file(path, status)
 
     def _of_file(self, path: str, status: os.stat_result) -> Gathered:
-        identity = (status.st_dev, status.st_ino)
-        if identity in self._seen:
+        if not self._seen.add(status):
             return Skipped(path, "the same file was named before")
-        self._seen.add(identity)
         if status.st_size > self._limits.max_bytes:
             return Unreadable(path, _too_large(path, self._limits))
         if not os.access(path, os.R_OK):
             return _unreadable(path, _REASONS[errno.EACCES])
-        return Found(path, shown_name(path), lambda: _read_file(path, self._limits))
+        return Found(path, shown_name(path), status.st_size, lambda: read_file(path, limits=self._limits))
 
     def _of_folder(self, folder: str) -> Iterator[Gathered]:
         anything = False
-        waiting = [folder]
-        while waiting:
-            current = waiting.pop()
-            try:
-                with os.scandir(current) as listing:
-                    entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
-            except OSError as exc:
-                anything = True
-                yield _unreadable(current, _reason(exc))
-                continue
-            # Links to folders are not followed: they are how a walk gets into a circle or out of the folder.
-            folders = {entry.path: None for entry in entries if entry.is_dir(follow_symlinks=False)}
-            waiting.extend(reversed(folders))
-            for entry in entries:
-                if entry.path not in folders:
-                    gathered = self._in_folder(entry.path)
-                    anything = anything or not isinstance(gathered, Skipped)
-                    yield gathered
+        for each in walk(folder):
+            if isinstance(each, ClosedFolder):
+                gathered: Gathered = _unreadable(each.path, _reason(each.error))
+            else:
+                gathered = self._in_folder(each)
+            anything = anything or not isinstance(gathered, Skipped)
+            yield gathered
         if not anything:
             yield _unreadable(folder, "no XML or ZIP in this folder; check the path")
 
     def _in_folder(self, path: str) -> Gathered:
         try:
-            status = Path(path).stat()
+            status = os.stat(path)  # noqa: PTH116 - a million Path objects take longer than their files
             if stat.S_ISDIR(status.st_mode):
                 return Skipped(path, "a link to a folder; name the folder itself")
             if not stat.S_ISREG(status.st_mode):
@@ -191,7 +192,11 @@ def _open_plain(path: str) -> int:
     return descriptor
 
 
-def _read_file(path: str, limits: DocumentLimits) -> bytes:
+def read_file(path: str, *, limits: DocumentLimits) -> bytes:
+    """Return the whole content of a file; never more than one byte over the limit is read.
+
+    Raises: UnreadableFileError, DocumentTooLargeError.
+    """
     try:
         with open(_open_plain(path), "rb") as file:
             if os.fstat(file.fileno()).st_size > limits.max_bytes:

@@ -57,6 +57,8 @@ COLUMNS = {
     "seller_name": "text",
     "buyer_name": "text",
     "deadline": "timestamptz",
+    "not_before": "timestamptz",
+    "priority": "smallint",
     "cause": "text",
 }
 """What a bulk statement is given of each invoice, one array a column. No temporary table: those change the catalog with
@@ -68,10 +70,10 @@ INSERT_MANY = text(f"""
     ), made AS (
         INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options,
             state, epoch, due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name,
-            buyer_name, deadline, submitted_at, changed_at)
+            buyer_name, deadline, not_before, priority, submitted_at, changed_at)
         SELECT id, company_id, batch_id, document_sha256, size, filename, reference, CAST(options AS jsonb),
             'queued', 0, :now, 0, 0, 0, number, format, issue_date, total, currency, seller_name, buyer_name,
-            deadline, :now, :now
+            deadline, not_before, priority, :now, :now
         FROM given ORDER BY id
         ON CONFLICT (id) DO NOTHING RETURNING id
     )
@@ -229,6 +231,8 @@ def _columns(new: NewInvoice, batches: Mapping[tuple[UUID, str], int]) -> dict[s
         "seller_name": new.seller_name,
         "buyer_name": new.buyer_name,
         "deadline": new.deadline,
+        "not_before": new.not_before,
+        "priority": new.priority,
         "cause": _cause(new),
     }
 

@@ -31,6 +31,8 @@ FULL = {
     "seller_name": "Myyjä Oy",
     "buyer_name": 'Ostaja € {x}, "y" \\ NULL',
     "deadline": NOW + timedelta(hours=3),
+    "not_before": NOW + timedelta(hours=1),
+    "priority": 3,
 }
 
 

@@ -20,7 +20,8 @@ from pipeline.domain.state import State
 from pipeline.services.arming import why_disarmed
 from pipeline.settings import load_settings
 from pipeline.storage.companies import find_company
-from pipeline.storage.reading import InvoiceFilter, Story, list_invoices, read_story
+from pipeline.storage.listing import InvoiceFilter, count_listed, list_invoices
+from pipeline.storage.reading import Story, read_story
 from pipeline.storage.tables import InvoiceRow
 
 FINE_STATES = frozenset({State.QUEUED, State.SENDING, State.ACCEPTED, State.DELIVERED})
@@ -59,21 +60,27 @@ def list_(
     batch: Annotated[str | None, typer.Option(help="Only of this batch.")] = None,
     number: Annotated[str | None, typer.Option(help="Only with this invoice number.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest first.")] = 50,
+    before: Annotated[UUID | None, typer.Option(help="The next page: what stands below this invoice.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List invoices, the newest first."""
+    """List invoices, the newest first, page by page."""
     with friendly_errors(), open_database(load_settings()) as database, database.transaction() as session:
         company_id = find_company(session, company).id if company is not None else None
         # One more than asked for tells whether there are more, without counting them.
-        wanted = InvoiceFilter(state=state, company_id=company_id, batch=batch, number=number, limit=limit + 1)
-        found = list_invoices(session, wanted)
+        wanted = InvoiceFilter(
+            state=state, company_id=company_id, batch=batch, number=number, before=before, limit=limit + 1
+        )
+        found, total = list_invoices(session, wanted), count_listed(session, wanted)
     shown, more = found[:limit], len(found) > limit
+    following = shown[-1][0].id if more else None
     if as_json:
-        print_json({"invoices": [invoice_as_json(invoice, name) for invoice, name in shown], "more": more})
+        listed = [invoice_as_json(invoice, name) for invoice, name in shown]
+        print_json({"invoices": listed, "more": more, "total": total, "next": following})
         return
     out().print(_list_for_people(shown) if shown else "No invoice fits.")
     if more:
-        err().print(f"the newest {limit}; --limit for more")
+        of = f" of {total:,}" if total is not None else ""
+        err().print(f"{len(shown):,}{of}; more: --before {following}", soft_wrap=True)
 
 
 def _list_for_people(found: Sequence[tuple[InvoiceRow, str]]) -> Table:

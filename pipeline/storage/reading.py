@@ -1,4 +1,4 @@
-"""Looking without touching: one invoice with its story, lists, and counts. Used by people's commands only."""
+"""Looking without touching: one invoice with its story, and counts. For people's commands only; lists: listing.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,18 +83,6 @@ class Story:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InvoiceFilter:
-    """Which invoices a list shows; None means any."""
-
-    state: State | None = None
-    company_id: UUID | None = None
-    batch: str | None = None
-    number: str | None = None
-    since: datetime | None = None
-    limit: int = 50
-
-
-@dataclass(frozen=True, kw_only=True)
 class Progress:
     """Counts over all invoices of the installation."""
 
@@ -163,24 +151,6 @@ def read_chain(session: Session, invoice_id: UUID) -> tuple[Link, ...]:
         )
         for row in rows
     )
-
-
-def list_invoices(session: Session, wanted: InvoiceFilter) -> Sequence[tuple[InvoiceRow, str]]:
-    """Return invoices with their company's name, the newest first."""
-    query = select(InvoiceRow, CompanyRow.name).join(CompanyRow)
-    if wanted.state is not None:
-        query = query.where(InvoiceRow.state == wanted.state.value)
-    if wanted.company_id is not None:
-        query = query.where(InvoiceRow.company_id == wanted.company_id)
-    if wanted.batch is not None:
-        query = query.join(BatchRow, col(BatchRow.id) == col(InvoiceRow.batch_id)).where(BatchRow.name == wanted.batch)
-    if wanted.number is not None:
-        query = query.where(InvoiceRow.number == wanted.number)
-    if wanted.since is not None:
-        query = query.where(InvoiceRow.submitted_at >= wanted.since)
-    return session.exec(
-        query.order_by(col(InvoiceRow.submitted_at).desc(), col(InvoiceRow.id)).limit(wanted.limit)
-    ).all()
 
 
 def read_progress(session: Session) -> Progress:

@@ -170,7 +170,31 @@ def test_a_cut_list_says_so(shell: Shell, write_invoice: Callable[..., Path]):
 
     cut, whole = shell("list", "--limit", "2"), shell("list", "--limit", "3")
 
-    assert "the newest 2; --limit for more" in cut.stderr
-    assert "--limit" not in whole.stderr
+    assert "2 of 3; more: --before " in cut.stderr
+    assert "--before" not in whole.stderr
     assert (shell.json("list", "--limit", "2")["more"], shell.json("list", "--limit", "3")["more"]) == (True, False)
     assert len(shell.json("list", "--limit", "2")["invoices"]) == 2
+
+
+def test_pages_hold_each_invoice_once(shell: Shell, write_invoice: Callable[..., Path]):
+    """Page after page a list shows every invoice exactly once, newest first, and says how many there are."""
+    paths = [str(write_invoice(f"{number}.xml", number)) for number in "12345"]
+    shell("send", *paths, "--company", "demo", "--batch", "five")
+    whole = [invoice["uuid"] for invoice in shell.json("list")["invoices"]]
+
+    for chosen in ((), ("--state", "queued"), ("--company", "demo"), ("--batch", "five")):
+        pages, more = [], ()
+        while len(pages) <= 5:
+            page = shell.json("list", "--limit", "2", *chosen, *more)
+            assert page["total"] == (None if "--batch" in chosen else 5)
+            pages += [invoice["uuid"] for invoice in page["invoices"]]
+            if page["next"] is None:
+                break
+            more = ("--before", page["next"])
+        assert pages == whole
+
+
+def test_an_unknown_page_is_refused(shell: Shell):
+    unknown = shell("list", "--before", "0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e")
+
+    assert "give --before a UUID that a list has shown" in unknown.stderr

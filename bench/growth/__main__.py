@@ -1,0 +1,125 @@
+"""Growth: python -m bench.growth --sizes 1e4,1e5,1e6,1e7 --json. Everything in a temporary directory of its own.
+
+Pages touched in PostgreSQL say more than the time on a machine that does other work; both are printed, as ratios to
+the smallest size too.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from bench.growth.meter import Meter
+from bench.growth.operations import Line, measure_all
+from bench.history import layout
+from bench.history.writing import Plan, add_companies, plan_before, write_history
+from pipeline.bootstrap import utc_now
+from pipeline.embedded.postgres import EmbeddedPostgres
+from pipeline.services.arming import place_of, require_key, seal_here
+from pipeline.settings import Settings, settings_from
+from pipeline.storage import schema
+from pipeline.storage.arming import read_arming
+from pipeline.storage.clock import read_clock
+from pipeline.storage.database import Database
+from pipeline.storage.vault import Vault, new_key
+
+SETTINGS = {
+    "POSTILJON_INSTANCE_KEY": "an instance key of a measurement alone",
+    "POSTILJON_OPERATOR_URL": "http://127.0.0.1:9",
+    "POSTILJON_DISPATCH_LEASE_SECONDS": "600",
+}
+
+
+def grow(sizes: list[int], *, plan: Plan, plans: bool, runs: int) -> list[dict[str, Any]]:
+    """Grow a history step by step and measure beside each size."""
+    folder = Path(tempfile.mkdtemp(prefix="postiljon-growth-"))
+    try:
+        with EmbeddedPostgres(folder / "postgres", durable=False) as server:
+            return _grow(server.url, sizes, plan=plan, plans=plans, runs=runs)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _grow(url: str, sizes: list[int], *, plan: Plan, plans: bool, runs: int) -> list[dict[str, Any]]:
+    settings, vault = settings_from({**SETTINGS, "POSTILJON_DATABASE_URL": url}), Vault([new_key()])
+    writer = Database(url)
+    schema.upgrade(writer.engine)
+    _arm(writer, settings)
+    companies = add_companies(writer, vault, plan)
+    found: list[dict[str, Any]] = []
+    last = 0
+    for size in sizes:
+        written = write_history(writer, plan, first=last, last=size)
+        last = size
+        _tell(f"{size:,} invoices: written in {written.seconds} s, {written.index_seconds} s of it indexes")
+        meter = Meter(url, plans=plans)
+        try:
+            operations = {}
+            for name, measured in measure_all(Line(meter, settings, vault, companies), runs=runs):
+                operations[name] = measured
+                _tell(f"  {name}: {measured['p50_ms']} ms, {measured['pages']} pages")
+        finally:
+            meter.close()
+        found.append(
+            {"invoices": size, "written": vars(written), "operations": operations, "bytes": _sizes(writer, size)}
+        )
+    writer.close()
+    return found
+
+
+def _arm(database: Database, settings: Settings) -> None:
+    with database.transaction() as session:
+        here = place_of(read_arming(session), settings)
+        seal_here(session, here, key=require_key(settings), by="bench", now=read_clock(session))
+
+
+def _sizes(database: Database, invoices: int) -> dict[str, dict[str, float]]:
+    with database.transaction() as session:
+        rows = session.connection().execute(text(layout.SIZES)).all()
+    kept = {
+        row.name: {part: round(float(getattr(row, part)) / invoices, 1) for part in ("heap", "indexes", "toast")}
+        for row in rows
+    }
+    total = {part: round(sum(sizes[part] for sizes in kept.values()), 1) for part in ("heap", "indexes", "toast")}
+    return {"all": total, **{name: sizes for name, sizes in kept.items() if sum(sizes.values()) >= 1}}
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _table(found: list[dict[str, Any]]) -> str:
+    heads = "".join(f" {each['invoices']:.0e}: ms | pages | x |".replace("e+0", "e") for each in found)
+    lines = [f"| beside so many |{heads}", "|---" * (1 + 3 * len(found)) + "|"]
+    for name, first in found[0]["operations"].items():
+        cells = ""
+        for each in found:
+            own = each["operations"].get(name)
+            ratio = own["pages"] / max(first["pages"], 1) if own else 0
+            cells += f" {own['p95_ms']:.1f} | {own['pages']:,} | {ratio:.1f} |" if own else " | | |"
+        lines.append(f"| {name} |{cells}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table, or one JSON object."""
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    parser.add_argument("--sizes", default="1e4,1e5")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--plans", action="store_true", help="add the statements that touch most, with their scans")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    sizes = [int(float(size)) for size in given.sizes.split(",")]
+    plan = plan_before(utc_now(), seed=given.seed)
+    found = grow(sizes, plan=plan, plans=given.plans, runs=given.runs)
+    print(json.dumps({"sizes": found}, indent=2) if given.json else _table(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -29,6 +29,10 @@ class UnknownInvoiceError(InvalidInputError):
     """A UUID was named that this installation does not know."""
 
 
+class UnknownBatchError(InvalidInputError):
+    """There is no such batch."""
+
+
 class UuidConflictError(InvalidInputError):
     """A UUID that is taken was submitted with other content; the first submission stands untouched."""
 

@@ -27,7 +27,8 @@ BALANCED = f"total = {' + '.join(PARTS)}"
 SUMS = ", ".join(f"coalesce(sum(n) FILTER (WHERE {PART_OF[part]}), 0)" for part in PARTS)
 CHANGED = " OR ".join(f"coalesce(sum(n) FILTER (WHERE {PART_OF[part]}), 0) <> 0" for part in PARTS)
 # By the minute, cut off downwards: so there are few counters, and none speaks of a moment that is too late.
-CUTOFF = "priority || '/' || CAST(floor(extract(epoch FROM deadline) / 60) AS bigint)"
+CUTOFF = "priority || '/' || coalesce(CAST(CAST(floor(extract(epoch FROM deadline) / 60) AS bigint) AS text), '')"
+URGENT = "(deadline IS NOT NULL OR priority > 0)"
 
 WHOLE = "company_id, batch_id, state, deadline, priority, not_before, submitted_at"
 SIDES = {
@@ -52,7 +53,7 @@ def _tell(sides: str) -> str:
             GROUP BY 2, 3, 4 HAVING sum(n) <> 0
             UNION ALL
             SELECT 'deadline', company_id, coalesce(batch_id, 0), {CUTOFF}, sum(n) FROM sides
-            WHERE deadline IS NOT NULL AND {TO_SEND} GROUP BY 2, 3, 4 HAVING sum(n) <> 0
+            WHERE {URGENT} AND {TO_SEND} GROUP BY 2, 3, 4 HAVING sum(n) <> 0
         )
         INSERT INTO batch_delta (batch_id, total, {", ".join(PARTS)}, not_before, submitted_at)
         SELECT batch_id, sum(n), {SUMS}, max(not_before), max(submitted_at) FROM sides WHERE batch_id IS NOT NULL
@@ -136,7 +137,7 @@ COMPLETE_OLD = """
 COUNT_CUTOFFS = f"""
     INSERT INTO tally (subject, company_id, batch_id, name, n)
     SELECT 'deadline', company_id, coalesce(batch_id, 0), {CUTOFF}, count(*) FROM invoice
-    WHERE deadline IS NOT NULL AND {TO_SEND} GROUP BY 2, 3, 4
+    WHERE {URGENT} AND {TO_SEND} GROUP BY 2, 3, 4
 """
 
 
@@ -163,7 +164,7 @@ def upgrade() -> None:
         "invoice_urgent",
         "invoice",
         ["company_id", sa.text("priority DESC"), "deadline", "due_at"],
-        postgresql_where=sa.text(f"(deadline IS NOT NULL OR priority > 0) AND {DUE}"),
+        postgresql_where=sa.text(f"{URGENT} AND {DUE}"),
     )
     for column in (*_counts(), *map(_instant, ("not_before", "submitted_at", "closed_at", "completed_at"))):
         op.add_column("batch", column)

@@ -26,7 +26,7 @@ def clean_text(text: str, *, limit: int = MAX_TEXT_LENGTH) -> str | None:
     """Return text safe to print: one line, nothing that moves a cursor or turns the writing direction."""
     spaced = " ".join(text[: 4 * limit].split())
     # isprintable is false for control, format (direction marks, zero width) and separator characters except blank.
-    shown = "".join(char for char in spaced if char.isprintable()).strip()
+    shown = spaced if spaced.isprintable() else "".join(char for char in spaced if char.isprintable()).strip()
     if len(shown) > limit:
         return shown[: limit - 1].rstrip() + "…"
     return shown or None

@@ -200,15 +200,19 @@ class _Pass:
                 raise self._too_complex("too many different element names")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        depth = len(self._open)
+        opened = self._open
+        depth = len(opened)
         if depth >= self._limits.max_depth:
             raise self._too_complex(f"elements are nested more than {self._limits.max_depth} deep")
-        local = name.rpartition(":")[2]
         if depth < 2 and self._family is None:  # noqa: PLR2004 - the root, or the first level inside its wrapper
-            self._open.append(self._enter_root(name, local, attributes, depth))
+            opened.append(self._enter_root(name, name.rpartition(":")[2], attributes, depth))
             return
-        node = self._open[-1].children.get(local, _NO_WISH)
-        self._open.append(node)
+        # Called for every element there is, and nearly all of them lie where nothing is wanted.
+        wishes = opened[-1].children
+        node = wishes.get(name.rpartition(":")[2], _NO_WISH) if wishes else _NO_WISH
+        opened.append(node)
+        if node.path is None:
+            return
         path = node.free_path(self._captured)
         if path is not None and attributes.get("schemeID") != BANK_SCHEME:
             self._capturing = path

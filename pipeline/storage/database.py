@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from psycopg import DataError as DriverDataError
 from psycopg import Error as DriverError
+from psycopg import IntegrityError as DriverIntegrityError
 from psycopg import InterfaceError as DriverInterfaceError
 from psycopg import OperationalError as DriverOperationalError
 from psycopg import errors as pg
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
@@ -28,6 +30,9 @@ OPTIONS = " ".join(
 )
 ENDED = (pg.SerializationFailure, pg.DeadlockDetected, pg.TransactionRollback, pg.QueryCanceled, pg.LockNotAvailable)
 """SQLSTATE 40001, 40P01, 40000, 57014 and 55P03: the server is well and undid one transaction alone."""
+
+UNSTORABLE = (DataError, IntegrityError, DriverDataError, DriverIntegrityError)
+"""The server is well and will not have these values; another transaction with the same fails the same."""
 
 
 class Database:

@@ -37,6 +37,7 @@ def end_to_end(
     ] = "while",
     send_processes: Annotated[int | None, typer.Option(min=1, help="Send processes; else the product's own.")] = None,
     setting: Annotated[list[str] | None, typer.Option(help="POSTILJON_NAME=VALUE; repeatable.")] = None,
+    rival_invoices: Annotated[int | None, typer.Option(min=1, help="At most so many for each rival.")] = None,
     latency_ms: Latency = 100.0,
     seed: Seed = 1,
     as_json: Json = False,
@@ -55,7 +56,7 @@ def end_to_end(
         settings=dict(each.split("=", 1) for each in setting or ()),
     )
     with scratch() as folder:
-        result = compare(folder, order, only=only or ())
+        result = compare(folder, order, only=only or (), rival_invoices=rival_invoices)
     give("end-to-end", result, text=table(result), as_json=as_json, save=save)
 
 

@@ -9,6 +9,8 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from sqlalchemy import text
 
 from bench.growth.meter import Meter
 from bench.growth.operations import Line, measure_all
+from bench.growth.stream import run_stream
 from bench.history import layout
 from bench.history.writing import Plan, add_companies, plan_before, write_history
 from pipeline.bootstrap import utc_now
@@ -35,44 +38,63 @@ SETTINGS = {
 }
 
 
-def grow(sizes: list[int], *, plan: Plan, plans: bool, runs: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be measured."""
+
+    sizes: tuple[int, ...]
+    plan: Plan
+    runs: int
+    plans: bool
+    """Whether the heaviest statements are explained."""
+    stream_seconds: float
+    """How long work goes on beside the largest history, to see autovacuum."""
+
+
+def grow(order: Order) -> list[dict[str, Any]]:
     """Grow a history step by step and measure beside each size."""
     folder = Path(tempfile.mkdtemp(prefix="postiljon-growth-"))
     try:
         with EmbeddedPostgres(folder / "postgres", durable=False) as server:
-            return _grow(server.url, sizes, plan=plan, plans=plans, runs=runs)
+            return _grow(server.url, order)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _grow(url: str, sizes: list[int], *, plan: Plan, plans: bool, runs: int) -> list[dict[str, Any]]:
+def _grow(url: str, order: Order) -> list[dict[str, Any]]:
     settings, vault = settings_from({**SETTINGS, "POSTILJON_DATABASE_URL": url}), Vault([new_key()])
     writer = Database(url)
     schema.upgrade(writer.engine)
-    _arm(writer, settings)
-    companies = add_companies(writer, vault, plan)
+    arm_here(writer, settings)
+    companies = add_companies(writer, vault, order.plan)
     found: list[dict[str, Any]] = []
-    last = 0
-    for size in sizes:
-        written = write_history(writer, plan, first=last, last=size)
-        last = size
+    for first, size in pairwise((0, *order.sizes)):
+        written = write_history(writer, order.plan, first=first, last=size)
         _tell(f"{size:,} invoices: written in {written.seconds} s, {written.index_seconds} s of it indexes")
-        meter = Meter(url, plans=plans)
+        meter = Meter(url, plans=order.plans)
+        line = Line(meter, settings, vault, companies)
         try:
-            operations = {}
-            for name, measured in measure_all(Line(meter, settings, vault, companies), runs=runs):
-                operations[name] = measured
-                _tell(f"  {name}: {measured['p50_ms']} ms, {measured['pages']} pages")
+            beside: dict[str, Any] = {"invoices": size, "written": vars(written), "bytes": _sizes(writer, size)}
+            beside["operations"] = _measure(line, runs=order.runs)
+            if size == order.sizes[-1] and order.stream_seconds:
+                beside["stream"] = run_stream(line, seconds=order.stream_seconds)
         finally:
             meter.close()
-        found.append(
-            {"invoices": size, "written": vars(written), "operations": operations, "bytes": _sizes(writer, size)}
-        )
+        found.append(beside)
     writer.close()
     return found
 
 
-def _arm(database: Database, settings: Settings) -> None:
+def _measure(line: Line, *, runs: int) -> dict[str, Any]:
+    operations = {}
+    for name, measured in measure_all(line, runs=runs):
+        operations[name] = measured
+        _tell(f"  {name}: {measured['p50_ms']} ms, {measured['pages']} pages")
+    return operations
+
+
+def arm_here(database: Database, settings: Settings) -> None:
+    """Let a database of ours send."""
     with database.transaction() as session:
         here = place_of(read_arming(session), settings)
         seal_here(session, here, key=require_key(settings), by="bench", now=read_clock(session))
@@ -109,16 +131,22 @@ def _table(found: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Print the table, or one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
-    parser.add_argument("--sizes", default="1e4,1e5")
+    parser.add_argument("--sizes", default="1e4,1e5", help="invoices of history, growing: 1e4,1e5,1e6,1e7")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=20, help="how often each part is measured")
     parser.add_argument("--plans", action="store_true", help="add the statements that touch most, with their scans")
+    parser.add_argument("--stream", type=float, default=0.0, help="seconds of work to see autovacuum in, at the end")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    sizes = [int(float(size)) for size in given.sizes.split(",")]
-    plan = plan_before(utc_now(), seed=given.seed)
-    found = grow(sizes, plan=plan, plans=given.plans, runs=given.runs)
-    print(json.dumps({"sizes": found}, indent=2) if given.json else _table(found))
+    order = Order(
+        sizes=tuple(sorted(int(float(size)) for size in given.sizes.split(","))),
+        plan=plan_before(utc_now(), seed=given.seed),
+        runs=given.runs,
+        plans=given.plans,
+        stream_seconds=given.stream,
+    )
+    found = grow(order)
+    print(json.dumps({"sizes": found}, indent=2, default=str) if given.json else _table(found))
 
 
 if __name__ == "__main__":

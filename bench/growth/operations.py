@@ -18,6 +18,7 @@ from sqlmodel import Session
 from bench.growth.meter import Meter
 from pipeline.bootstrap import utc_now
 from pipeline.cli.board import read_board
+from pipeline.cli.doctor import MOST_COUNTED
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.routing import default_routing
@@ -226,7 +227,9 @@ def _reading(line: Line) -> dict[str, Action]:
         **{f"list: {name}": _list(line, wanted) for name, wanted in lists.items()},
         **{f"show: {row.state}": _show(line, row.id) for row in found},
         "cases list: open": _cases(line, "open"),
-        "doctor: overdue": lambda: _read(line, lambda session: count_overdue(session, before=utc_now())),
+        "doctor: overdue": lambda: _read(
+            line, lambda session: count_overdue(session, before=utc_now(), at_most=10_000)
+        ),
     }
 
 
@@ -240,6 +243,10 @@ def _show(line: Line, invoice_id: UUID) -> Action:
 
 def _cases(line: Line, status: str) -> Action:
     return lambda: _read(line, lambda session: list_cases(session, CaseFilter(status=status, limit=LIST_LIMIT)))
+
+
+def _overdue(line: Line) -> Action:
+    return lambda: _read(line, lambda session: count_overdue(session, before=utc_now(), at_most=MOST_COUNTED))
 
 
 def _read(line: Line, action: Callable[[Session], object]) -> None:

@@ -168,3 +168,28 @@ SIZES: Final = """
     WHERE t.relnamespace = CAST('public' AS regnamespace) AND t.relkind IN ('r', 'p') AND NOT t.relispartition
     GROUP BY 1 ORDER BY sum(pg_total_relation_size(p.oid)) DESC
 """
+# Work that waits: submitted a moment ago, due at once.
+BACKLOG: Final = """
+    WITH numbered AS (
+        SELECT g, company_of.id AS company_id, company_of.name AS company_name, {key} AS id,
+            timestamptz '{at}' + g * interval '1 microsecond' AS at
+        FROM generate_series({begin}::bigint, {end}::bigint - 1) AS g
+        JOIN company_of ON company_of.no = width_bucket(
+            (hashint8extended(g, {seed} + 1) & 2147483647) / 2147483648.0, {shares}::float8[]) + 1
+    ), kept AS (
+        INSERT INTO document (sha256, content, size, kind, created_at)
+        VALUES (sha256(convert_to('waiting', 'UTF8')), convert_to('<Finvoice/>', 'UTF8'), 11, 'XML', '{at}')
+        ON CONFLICT DO NOTHING
+    ), told AS (
+        INSERT INTO event (invoice_id, at, kind, target, cause)
+        SELECT id, at, 'submitted', 'queued', 'submitted as invoice.xml' FROM numbered
+    ), counted AS (
+        INSERT INTO tally_delta (subject, company_id, batch_id, name, n)
+        SELECT 'invoice', company_id, 0, 'queued', count(*) FROM numbered GROUP BY 2
+    )
+    INSERT INTO invoice (id, company_id, document_sha256, size, filename, options, state, epoch, due_at, uploads, tries,
+        looks, format, seller_name, submitted_at, changed_at)
+    SELECT id, company_id, sha256(convert_to('waiting', 'UTF8')), 11, 'invoice.xml', '{{}}', 'queued', 0, at, 0, 0, 0,
+        'FINVOICE', company_name, at, at
+    FROM numbered
+"""

@@ -111,6 +111,19 @@ def write_history(database: Database, plan: Plan, *, first: int, last: int) -> W
     )
 
 
+def write_backlog(database: Database, plan: Plan, *, first: int, last: int, at: datetime) -> None:
+    """Write queued invoices numbered like those of a history, due since an instant."""
+    url = make_url(database.engine.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with _connect(url) as connection:
+        _prepare(connection, plan)
+        with _without_indexes(connection, much=last - first >= MUCH):
+            words = {"begin": first, "end": last, "at": at.isoformat()}
+            connection.execute(_filled(layout.BACKLOG, plan, **words))
+        connection.execute(f"VACUUM (ANALYZE) {', '.join(layout.INDEXED)}")
+    while _fold(database):
+        pass
+
+
 def _fold(database: Database) -> bool:
     with database.transaction() as session:
         return fold(session, limit=FOLD_PIECE) > 0

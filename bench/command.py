@@ -36,6 +36,7 @@ def end_to_end(
         str, typer.Option(help="while: the clock runs from the first submit; before: all stand.")
     ] = "while",
     send_processes: Annotated[int | None, typer.Option(min=1, help="Send processes; else the product's own.")] = None,
+    companies: Annotated[int, typer.Option(min=1, help="Whose invoices they are, in equal shares.")] = 1,
     setting: Annotated[list[str] | None, typer.Option(help="POSTILJON_NAME=VALUE; repeatable.")] = None,
     rival_invoices: Annotated[int | None, typer.Option(min=1, help="At most so many for each rival.")] = None,
     latency_ms: Latency = 100.0,
@@ -51,6 +52,7 @@ def end_to_end(
         invoices=invoices,
         seed=seed,
         latency_ms=latency_ms,
+        companies=companies,
         send_processes=send_processes,
         submit_first=submit == "before",
         settings=dict(each.split("=", 1) for each in setting or ()),

@@ -33,6 +33,7 @@ class Order:
     invoices: int
     seed: int
     latency_ms: float = 100.0
+    companies: int = 1
     send_processes: int | None = None
     submit_first: bool = False
     """Submit everything while nobody sends, then start the clock; else the clock runs from the first submit."""
@@ -89,7 +90,11 @@ def measure_ours(folder: Path, paths: Sequence[Path], order: Order) -> Measured:
     """Send files through a whole installation, the first few to warm up; check both books. Raises: BenchError."""
     warm, timed = paths[: -order.invoices], paths[-order.invoices :]
     with installation(
-        folder, latency_ms=order.latency_ms, send_processes=order.send_processes, settings=order.settings
+        folder,
+        latency_ms=order.latency_ms,
+        companies=order.companies,
+        send_processes=order.send_processes,
+        settings=order.settings,
     ) as running:
         _tell(running)
         with running.feeding(warm) as process:

@@ -23,7 +23,6 @@ from pipeline.settings import settings_from
 from pipeline.storage.database import Database
 from pipeline.storage.reading import read_progress
 
-COMPANIES = 3
 POLL_SECONDS = 0.05
 FEED_SECONDS = 3600.0
 
@@ -106,7 +105,7 @@ def installation(
     folder: Path,
     *,
     latency_ms: float = 100.0,
-    companies: int = COMPANIES,
+    companies: int = 1,
     send_processes: int | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Installation]:

@@ -6,7 +6,7 @@ from pipeline.bootstrap import build_dispatcher
 from workers.app import app
 from workers.bell import ring, ring_route
 from workers.lifecycle import current
-from workers.publisher import CeleryPublisher
+from workers.publisher import CeleryPublisher, most_bytes
 
 
 # Ticks go without events: rung every second, they would push everything else out of Flower.
@@ -14,9 +14,8 @@ from workers.publisher import CeleryPublisher
 def dispatch() -> dict[str, int]:
     """Hand out what is due."""
     machine = current().machine
-    dispatcher = build_dispatcher(
-        machine.settings, database=machine.database, publisher=CeleryPublisher(), clock=machine.clock
-    )
+    publisher = CeleryPublisher(most=most_bytes(machine.settings))
+    dispatcher = build_dispatcher(machine.settings, database=machine.database, publisher=publisher, clock=machine.clock)
     return {"handed_out": dispatcher.run(uuid4())}
 
 

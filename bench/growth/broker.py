@@ -26,7 +26,7 @@ from pipeline.storage import schema
 from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault, new_key
 from workers.app import QUEUE_NAMES
-from workers.publisher import CeleryPublisher
+from workers.publisher import CeleryPublisher, most_bytes
 
 LEASE_SECONDS = 15.0
 MIB = 1024 * 1024
@@ -70,7 +70,8 @@ def _measure(database_url: str, broker_url: str, backlog: int, *, hours: float) 
     plan = plan_before(utc_now())
     add_companies(database, Vault([new_key()]), plan)
     write_backlog(database, plan, first=0, last=backlog, at=utc_now() - timedelta(minutes=1))
-    dispatcher = Dispatcher(database=database, publisher=CeleryPublisher(), settings=settings, clock=clock)
+    publisher = CeleryPublisher(most=most_bytes(settings))
+    dispatcher = Dispatcher(database=database, publisher=publisher, settings=settings, clock=clock)
     broker = redis.Redis.from_url(broker_url)
     found = [_look(broker, "before the first round")]
     dispatcher.run(uuid4())

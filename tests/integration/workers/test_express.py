@@ -10,7 +10,7 @@ from pipeline.embedded.valkey import EmbeddedValkey
 from pipeline.services.ports import Chunk
 from pipeline.settings import settings_from
 from workers.app import app, configuration
-from workers.publisher import CeleryPublisher
+from workers.publisher import CeleryPublisher, most_bytes
 
 QUEUES = ("send", "express")
 """As the sending workers name them."""
@@ -86,7 +86,42 @@ def test_a_chunk_goes_to_its_queue(connection, settings, monkeypatch, is_express
         company_id=uuid4(), company_name="Acme", epoch=1, invoice_ids=(uuid4(),), is_probe=False, is_express=is_express
     )
 
-    CeleryPublisher().publish(chunk)
+    CeleryPublisher(most=most_bytes(settings)).publish(chunk)
 
     client = connection.default_channel.client
     assert [client.llen(each) for each in QUEUES] == [int(each == name) for each in QUEUES]
+
+
+def test_two_windows_of_single_invoices_fit(connection, settings, monkeypatch):
+    """The bound never keeps a window from being published, not even one of messages with one invoice each."""
+    monkeypatch.setattr(app.conf, "broker_url", settings.require_broker_url())
+    publisher, window = CeleryPublisher(most=most_bytes(settings)), settings.window_chunks * settings.chunk_invoices
+
+    for _ in range(2 * window):
+        publisher.publish(
+            Chunk(company_id=uuid4(), company_name="A" * 60, epoch=10**9, invoice_ids=(uuid4(),), is_probe=False)
+        )
+
+    assert connection.default_channel.client.llen("send") == 2 * window
+
+
+def test_a_queue_nobody_reads_stays_small(connection, settings, monkeypatch, caplog):
+    """However long nobody reads, a queue holds no more than a bound; once it is read it gets messages again."""
+    monkeypatch.setattr(app.conf, "broker_url", settings.require_broker_url())
+    client = connection.default_channel.client
+    most = 200_000
+    ids = tuple(uuid4() for _ in range(100))
+    chunk = Chunk(company_id=uuid4(), company_name="Acme", epoch=1, invoice_ids=ids, is_probe=False)
+    publisher = CeleryPublisher(most=most)
+
+    for _ in range(100):
+        publisher.publish(chunk)
+    left = client.llen("send")
+    held = client.memory_usage("send")
+    client.delete("send")
+    publisher.publish(chunk)
+
+    assert 10 < left < 100
+    assert held < 1.2 * most
+    assert client.llen("send") == 1
+    assert [record.event for record in caplog.records if hasattr(record, "event")] == ["queue_unread"]

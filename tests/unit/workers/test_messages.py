@@ -36,7 +36,7 @@ def test_chunk_never_expires(sent, is_probe):
         is_express=False,
     )
 
-    publisher.CeleryPublisher().publish(chunk)
+    publisher.CeleryPublisher(most=1, held=lambda _: 0).publish(chunk)
 
     [(name, options)] = sent
     assert name == ("probe" if is_probe else "send")

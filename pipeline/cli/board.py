@@ -19,6 +19,7 @@ from pipeline.cli.output import JsonOption, friendly_errors, out, print_json
 from pipeline.cli.pace import forecast_as_object, forecast_lines
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.state import State
+from pipeline.services.cut_offs import Missing, read_cut_offs, tell_missing
 from pipeline.services.forecast import Flow, read_flow
 from pipeline.services.watch import read_alarms
 from pipeline.settings import Settings, load_settings
@@ -49,6 +50,7 @@ class Board:
     alarms: tuple[Alarm, ...]
     alarms_by_kind: dict[str, int]
     flow: Flow
+    missing: Missing
 
     @property
     def held(self) -> tuple[Company, ...]:
@@ -78,6 +80,7 @@ def read_board(database: Database, settings: Settings) -> Board:
     """Read the board; cheap however many invoices there are. Raises: ServiceUnavailableError."""
     with database.transaction() as session:
         at, tallies, companies = read_clock(session), read_tallies(session), tuple(list_companies(session))
+        flow = read_flow(session, settings, tallies=tallies, companies=companies, now=at)
         return Board(
             at=at,
             tallies=tallies,
@@ -85,7 +88,8 @@ def read_board(database: Database, settings: Settings) -> Board:
             oldest=read_oldest(session),
             alarms=tuple(read_alarms(session, settings, now=at)),
             alarms_by_kind=count_alarms(session),
-            flow=read_flow(session, settings, tallies=tallies, companies=companies, now=at),
+            flow=flow,
+            missing=read_cut_offs(session, flow, companies=companies, now=at).missing(),
         )
 
 
@@ -130,6 +134,11 @@ def as_object(board: Board) -> dict[str, object]:
         "alarms_by_kind": board.alarms_by_kind,
         "forecast": forecast_as_object(board.flow.forecast),
         "fairness": board.flow.fairness,
+        "cut_offs": {
+            "will_miss": board.missing.will_miss,
+            "late": board.missing.late,
+            "first_missed_at": board.missing.first_at,
+        },
     }
 
 
@@ -163,7 +172,10 @@ def _cases(tallies: Tallies) -> dict[str, int]:
 
 def for_people(board: Board) -> Group:
     """Return the board for a screen of 80 columns or more; what needs a person stands above what is well."""
-    parts: list[RenderableType] = [_headline(board), forecast_lines(board.flow), _states(board)]
+    parts: list[RenderableType] = [_headline(board), forecast_lines(board.flow)]
+    if told := tell_missing(board.missing, board.at):
+        parts.append(Text(told, style="bold yellow"))
+    parts.append(_states(board))
     if any(alarm.kind != HELD_ALARM for alarm in board.alarms):
         parts.append(_alarms(board))
     if board.held:

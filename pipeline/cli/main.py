@@ -3,7 +3,9 @@
 import typer
 
 from pipeline.cli.arm import arm
+from pipeline.cli.batch import batch_app
 from pipeline.cli.board import board
+from pipeline.cli.cancel import cancel
 from pipeline.cli.cases import cases_app
 from pipeline.cli.chaos import chaos
 from pipeline.cli.company import company_app
@@ -43,6 +45,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("show", show, "postiljon show 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
         ("list", list_, "postiljon list --state failed --json"),
         ("release", release, "postiljon release 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
+        ("cancel", cancel, "postiljon cancel --batch november"),
         ("arm", arm, "postiljon arm"),
         ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
         ("board", board, "postiljon board"),
@@ -52,6 +55,7 @@ def build_cli(bell: Bell) -> typer.Typer:
     ):
         cli.command(name, epilog=f"Example: {example}")(command)
     cli.add_typer(company_app, name="company")
+    cli.add_typer(batch_app, name="batch")
     cli.add_typer(cases_app, name="cases")
     cli.add_typer(route_app, name="route")
     cli.add_typer(webhooks_app, name="webhooks")

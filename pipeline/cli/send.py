@@ -16,6 +16,7 @@ from pipeline.cli.options import read_routing, with_routing
 from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, print_json
 from pipeline.domain.document import DocumentLimits
 from pipeline.domain.errors import InvalidInputError
+from pipeline.services.batches import begin_run, end_run
 from pipeline.services.gather import Found, gather
 from pipeline.services.ports import Bell
 from pipeline.services.submit import HIGHEST_PRIORITY
@@ -44,6 +45,9 @@ def build_send(bell: Bell) -> Callable[..., None]:
             str | None, typer.Option(help="Your own reference (one file); the UUID derives from it.")
         ] = None,
         batch: Annotated[str | None, typer.Option(help="Name under which these are submitted together.")] = None,
+        more_to_come: Annotated[
+            bool, typer.Option("--more-to-come", help="Leave the batch open: another send adds to it.")
+        ] = False,
         deadline: Annotated[
             str | None,
             typer.Option(
@@ -70,7 +74,7 @@ def build_send(bell: Bell) -> Callable[..., None]:
                 not_before=_read_time("--not-before", not_before),
                 priority=priority,
             )
-            _send(paths, company, uuid, reference, batch, as_json, routing, bell, order)
+            _send(paths, company, uuid, reference, batch, as_json, routing, bell, order, more_to_come)
 
     send.__signature__ = with_routing(signature(send))  # type: ignore[attr-defined]  # typer reads it
     return send
@@ -86,6 +90,7 @@ def _send(
     routing: dict[str, object],
     bell: Bell,
     order: Order,
+    more_to_come: bool,
 ) -> None:
     settings = load_settings()
     options = read_routing(routing)
@@ -94,6 +99,8 @@ def _send(
         _refuse_many(paths, limits)
     shown: list[FileVerdict] = []
     with open_database(settings) as database:
+        if batch is not None:
+            begin_run(database, company=company, name=batch)
         for verdict in submit_files(
             database,
             paths,
@@ -110,7 +117,15 @@ def _send(
             shown.append(verdict)
             if not as_json:
                 _print(verdict)
-    counts = Counter(verdict.verdict for verdict in shown)
+        counts = Counter(verdict.verdict for verdict in shown)
+        if (
+            batch is not None
+            and not more_to_come
+            and counts[Verdict.QUEUED] + counts[Verdict.KNOWN]
+            and not counts[Verdict.REFUSED]
+        ):
+            # Whatever is interrupted or partly refused is run again: till then the batch waits for the rest.
+            end_run(database, company=company, name=batch)
     if as_json:
         print_json({**{each.value: counts[each] for each in Verdict}, "files": [_as_json(each) for each in shown]})
     else:

@@ -28,6 +28,9 @@ class RetryAt:
     """Whether the wait is the operator's doing and so is given back to the retry budget."""
 
 
+ANOTHER = "the operator holds another invoice under this UUID"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """Nobody knows: ask the operator by UUID at the time, before anything else."""
@@ -114,8 +117,9 @@ def _found(outcome: Outcome, standing: Standing) -> Decision:
         ),
     )
     if comparison.is_other or (standing.refusal is not None and not comparison.is_same):
-        reason = f"the operator holds another invoice under this UUID ({comparison.sides}); nothing was sent"
-        return Hold(reason=reason, company=False)
+        # By these words a person may cancel it (storage/cancelling.py), so they are said of what is proven alone.
+        which = ANOTHER if comparison.is_other else "the operator holds an invoice under this UUID that may be ours"
+        return Hold(reason=f"{which} ({comparison.sides}); nothing was sent", company=False)
     if not comparison.is_same:
         return ours_arrived
     return Finish(state=State.ACCEPTED, reason="the operator held this invoice before our first upload; adopted")

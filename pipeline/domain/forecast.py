@@ -5,7 +5,7 @@ left alone joins later. Knows neither clock nor database, and promises nothing: 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import inf
@@ -65,6 +65,14 @@ class HostPace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Run:
+    """From when on what one company has runs off, and how fast on the average."""
+
+    starts_at: datetime
+    per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """When it will be done, and what that rests on."""
 
@@ -82,6 +90,8 @@ class Forecast:
     """All companies together, once all that may go goes."""
     finish_of: Mapping[str, datetime]
     """Of each company that has a forecast."""
+    run_of: Mapping[str, Run] = field(default_factory=dict)
+    """Of each company that has a forecast; as if all that it has were due."""
     is_left_alone: bool = False
     """The operator does not answer: all of it holds only if it does at `starts_at`."""
 
@@ -98,9 +108,10 @@ def forecast(backlogs: Sequence[Backlog], host: HostPace, *, at: datetime) -> Fo
     left_out = sum(each.invoices for each in backlogs if each.is_held)
     starts_at = max(at, min((_start(each, host, at) for each in going), default=at))
     basis, capacity = _capacity(going, host)
-    finish_of: dict[str, datetime] = {}
+    ends: dict[str, datetime] = {}
     if basis is not Basis.NOTHING:
-        finish_of = _run_off(going, host, capacity=capacity, at=at)
+        ends = _run_off(going, host, capacity=capacity, at=at)
+    finish_of = {each.company: _last(each, ends) for each in going if each.company in ends}
     is_known = len(finish_of) == len(going) and bool(going or not left_out)
     return Forecast(
         at=at,
@@ -111,6 +122,7 @@ def forecast(backlogs: Sequence[Backlog], host: HostPace, *, at: datetime) -> Fo
         finish_at=max(finish_of.values(), default=at) if is_known else None,
         per_second=sum(share_rate(going, capacity).values()) if basis is not Basis.NOTHING else 0.0,
         finish_of=finish_of if is_known else {},
+        run_of={each.company: _run(each, host, ends, at) for each in going if each.company in ends},
         is_left_alone=host.is_left_alone,
     )
 
@@ -161,9 +173,18 @@ def _run_off(going: Sequence[Backlog], host: HostPace, *, capacity: float, at: d
                 del left[company]
                 finished[company] = then
         now = then
-    last = {each.company: each.last_due_at for each in going}
-    ends = {company: at + timedelta(seconds=seconds) for company, seconds in finished.items()}
-    return {company: max(end, last[company] or end) for company, end in ends.items()}
+    return {company: at + timedelta(seconds=seconds) for company, seconds in finished.items()}
+
+
+def _last(each: Backlog, ends: Mapping[str, datetime]) -> datetime:
+    return max(ends[each.company], each.last_due_at or ends[each.company])
+
+
+def _run(each: Backlog, host: HostPace, ends: Mapping[str, datetime], at: datetime) -> Run:
+    starts_at = _start(each, host, at)
+    return Run(
+        starts_at=starts_at, per_second=each.invoices / max((ends[each.company] - starts_at).total_seconds(), DONE)
+    )
 
 
 def _slow_start(begin: float | None, now: float) -> tuple[float, float]:

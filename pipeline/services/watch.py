@@ -17,6 +17,7 @@ from sqlmodel import Session
 from pipeline.services.alone import Alone
 from pipeline.services.arming import why_disarmed
 from pipeline.services.ports import Clock
+from pipeline.services.watch_batches import CutOffWatch, tend_batches
 from pipeline.services.watch_work import AgeWatch, end_old_deaf, look_at_dispatcher, look_at_pauses, shown
 from pipeline.settings import Settings
 from pipeline.storage import alarms, companies, tallies, watching
@@ -196,6 +197,7 @@ class Watch:
         self._routing = routing
         self._pending_piece = pending_piece
         self._ages = AgeWatch()
+        self._cut_offs = CutOffWatch()
 
     async def run(self, holder: UUID) -> int:
         """Fold the counters, raise and end alarms; return how many full pieces needed another round.
@@ -209,10 +211,12 @@ class Watch:
         now = self._clock()
         with self._database.transaction() as session:
             folded = tallies.fold(session, limit=FOLD_PIECE)
+        of_batches = tend_batches(self._database, now=now, limit=FOLD_PIECE)
         with self._database.transaction() as session:
             look_at_rings(session, self._settings, now=now)
             self._tell_silence(session, now=now)
             self._ages.look(session, self._settings, now=now)
+            self._cut_offs.look(session, self._settings, now=now)
             look_at_pauses(session, self._settings, now=now)
             end_old_deaf(session, now=now)
             for invoice_id in watching.end_pending(session, now=now):
@@ -220,7 +224,7 @@ class Watch:
             for invoice_id in watching.end_lost(session, now=now):
                 log.info("lost for good", extra={"event": "lost_ended", "invoice": str(invoice_id)})
         found = self._tell_pending(now=now)
-        return int(folded == FOLD_PIECE) + int(found == self._pending_piece)
+        return int(folded == FOLD_PIECE) + int(of_batches == FOLD_PIECE) + int(found == self._pending_piece)
 
     def _tell_silence(self, session: Session, *, now: datetime) -> None:
         before = now - timedelta(seconds=self._settings.poll_silence_seconds)

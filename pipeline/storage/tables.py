@@ -113,7 +113,11 @@ class InvoiceRow(SQLModel, table=True):
             "state NOT IN ('accepted', 'delivered', 'failed') OR accepted_at IS NOT NULL",
             name="invoice_accepted_has_time",
         ),
-        CheckConstraint("state <> 'cancelled' OR uploads = 0", name="invoice_cancelled_never_left"),
+        # One upload, refused, and another invoice found under the UUID (storage/cancelling.py): nothing of it arrived.
+        CheckConstraint(
+            "state <> 'cancelled' OR uploads = 0 OR (uploads = 1 AND refusal IS NOT NULL)",
+            name="invoice_cancelled_never_left",
+        ),
         CheckConstraint("priority BETWEEN 0 AND 9", name="invoice_priority_known"),
         CheckConstraint(
             "not_before IS NULL OR state NOT IN ('queued', 'waiting') OR due_at >= not_before",

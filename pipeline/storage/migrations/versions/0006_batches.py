@@ -159,6 +159,12 @@ def upgrade() -> None:
         "invoice",
         "not_before IS NULL OR state NOT IN ('queued', 'waiting') OR due_at >= not_before",
     )
+    op.drop_constraint("invoice_cancelled_never_left", "invoice")
+    op.create_check_constraint(
+        "invoice_cancelled_never_left",
+        "invoice",
+        "state <> 'cancelled' OR uploads = 0 OR (uploads = 1 AND refusal IS NOT NULL)",
+    )
     op.drop_index("invoice_deadline", "invoice")
     op.create_index(
         "invoice_urgent",

@@ -62,6 +62,45 @@ def end_to_end(
     give("end-to-end", result, text=table(result), as_json=as_json, save=save)
 
 
+@bench_app.command("growth", epilog="Example: postiljon bench growth --sizes 1e4,1e5,1e6 --stream 120 --json")
+def growth(
+    sizes: Annotated[str, typer.Option(help="Invoices of history, growing: 1e4,1e5,1e6,1e7.")] = "1e4,1e5",
+    runs: Annotated[int, typer.Option(min=1, help="How often each part is measured.")] = 20,
+    plans: Annotated[bool, typer.Option("--plans", help="Add the statements that touch most.")] = False,
+    stream: Annotated[float, typer.Option(min=0, help="Seconds of work beside the largest, to see autovacuum.")] = 0.0,
+    seed: Seed = 7,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """Every part of the line beside a growing history: what is flat, what it takes on disk, autovacuum at work."""
+    from bench.growth.growing import Order, grow  # noqa: PLC0415 - a command that is not asked for imports nothing
+    from bench.growth.shown import table  # noqa: PLC0415
+    from bench.history.writing import plan_before  # noqa: PLC0415
+    from pipeline.bootstrap import utc_now  # noqa: PLC0415
+
+    with scratch() as folder:
+        wanted = tuple(sorted(int(float(size)) for size in sizes.split(",")))
+        plan = plan_before(utc_now(), seed=seed)
+        result = grow(folder, Order(sizes=wanted, plan=plan, runs=runs, plans=plans, stream_seconds=stream))
+    give("growth", result, text=table(result), as_json=as_json, save=save)
+
+
+@bench_app.command("broker", epilog="Example: postiljon bench broker --backlog 1e6 --hours 1 --json")
+def broker(
+    backlog: Annotated[float, typer.Option(min=1, help="Invoices that wait in the database.")] = 1e5,
+    hours: Annotated[float, typer.Option(min=0, help="How long no worker reads, by a clock that is moved.")] = 0.25,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """What the broker holds beside a backlog in the database while no worker reads."""
+    from bench.growth.broker import hold  # noqa: PLC0415 - a command that is not asked for imports nothing
+    from bench.growth.shown import broker_table  # noqa: PLC0415
+
+    with scratch() as folder:
+        result = hold(folder, int(backlog), hours=hours)
+    give("broker", result, text=broker_table(result), as_json=as_json, save=save)
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """Lend a folder that is gone afterwards; SIGTERM ends everything as Ctrl-C does."""

@@ -1,22 +1,20 @@
-"""What the broker holds beside a backlog in the database while nobody reads: python -m bench.growth.broker --json.
+"""What the broker holds beside a backlog in the database while nobody reads.
 
 The real dispatcher publishes through Celery to an embedded Valkey; no worker runs. Its clock is moved by one lease
 from round to round, so that hours without a worker pass in a minute.
 """
 
-import argparse
-import json
 import os
-import shutil
-import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import redis
 
-from bench.growth.__main__ import SETTINGS, arm_here
+from bench.growth.growing import SETTINGS, arm_here
 from bench.history.writing import add_companies, plan_before, write_backlog
+from bench.surroundings import surroundings
 from pipeline.bootstrap import utc_now
 from pipeline.embedded.postgres import EmbeddedPostgres
 from pipeline.embedded.valkey import EmbeddedValkey
@@ -43,17 +41,14 @@ class MovedClock:
         return utc_now() + self.moved
 
 
-def measure(backlog: int, *, hours: float) -> list[dict[str, object]]:
+def hold(folder: Path, backlog: int, *, hours: float) -> dict[str, Any]:
     """Return what the broker held before, with the window full, and after hours in which nobody read."""
-    folder = Path(tempfile.mkdtemp(prefix="postiljon-broker-"))
-    try:
-        with (
-            EmbeddedPostgres(folder / "postgres", durable=False) as postgres,
-            EmbeddedValkey(folder / "valkey") as valkey,
-        ):
-            return _measure(postgres.url, valkey.url, backlog, hours=hours)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    result = surroundings() | {"backlog": backlog}
+    with (
+        EmbeddedPostgres(folder / "postgres", durable=False) as postgres,
+        EmbeddedValkey(folder / "valkey") as valkey,
+    ):
+        return result | {"broker": _measure(postgres.url, valkey.url, backlog, hours=hours)}
 
 
 def _measure(database_url: str, broker_url: str, backlog: int, *, hours: float) -> list[dict[str, object]]:
@@ -89,23 +84,3 @@ def _look(broker: redis.Redis, when: str) -> dict[str, object]:
     used = int(broker.info("memory")["used_memory"])
     messages = sum(int(broker.llen(queue)) for queue in QUEUE_NAMES)
     return {"when": when, "used_mib": round(used / MIB, 2), "messages": messages}
-
-
-def main() -> None:
-    """Print the table, or one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m bench.growth.broker", description=__doc__)
-    parser.add_argument("--backlog", type=float, default=1e6)
-    parser.add_argument("--hours", type=float, default=1.0)
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    found = measure(int(given.backlog), hours=given.hours)
-    if given.json:
-        print(json.dumps({"backlog": int(given.backlog), "broker": found}, indent=2))
-        return
-    print("| beside a backlog of " + f"{int(given.backlog):,}" + " | used MiB | messages |\n|---|---|---|")
-    for row in found:
-        print(f"| {row['when']} | {row['used_mib']} | {row['messages']} |")
-
-
-if __name__ == "__main__":
-    main()

@@ -180,11 +180,12 @@ def measure_all(line: Line, *, runs: int) -> Iterator[tuple[str, Mapping[str, ob
 
 
 def _send_all(line: Line) -> None:
-    # The next size meets the same open work: none but what is followed.
+    # The next size meets the same open work: none but what was delivered today.
     while True:
         line.tick()
         chunks, line.kept.chunks = line.kept.chunks, []
         if not chunks:
+            asyncio.run(line.follower.run(uuid4()))
             return
         for chunk in chunks:
             line.send(chunk)

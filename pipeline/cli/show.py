@@ -132,6 +132,8 @@ def invoice_as_json(invoice: InvoiceRow, company_name: str) -> dict[str, object]
         "submitted_at": invoice.submitted_at,
         "accepted_at": invoice.accepted_at,
         "deadline": invoice.deadline,
+        "not_before": invoice.not_before,
+        "priority": invoice.priority,
         "changed_at": invoice.changed_at,
     }
 
@@ -181,7 +183,7 @@ def _story_for_people(story: Story, following: str) -> Group:
         ("file", Text(f"{invoice.filename}  {invoice.format}  {invoice.size} bytes")),
         ("options", Text(_options(invoice))),
         ("submitted", Text(f"{moment(invoice.submitted_at)} UTC")),
-        *_deadline(invoice),
+        *_order(invoice),
         ("sha-256", Text(invoice.document_sha256.hex())),
     ):
         facts.add_row(name, value)
@@ -190,6 +192,11 @@ def _story_for_people(story: Story, following: str) -> Group:
     head = Text.assemble(("Invoice ", "bold"), (_known(invoice.number), "bold"), f"  {invoice.id}")
     chain: list[RenderableType] = [Text(), _chain(story)] if len(story.chain) > 1 else []
     return Group(head, facts, *chain, Text(), _timeline(story))
+
+
+def _order(invoice: InvoiceRow) -> list[tuple[str, Text]]:
+    asleep = [("not before", Text(f"{moment(invoice.not_before)} UTC"))] if invoice.not_before is not None else []
+    return [*asleep, *([("priority", Text(str(invoice.priority)))] if invoice.priority else []), *_deadline(invoice)]
 
 
 def _deadline(invoice: InvoiceRow) -> list[tuple[str, Text]]:

@@ -15,7 +15,7 @@ NEXT_STEPS: dict[State, str] = {
     State.DELIVERED: "nothing to do; it is looked at for some days more, a delivery can still fail",
     State.FAILED: "a person decides: reroute it at the operator, or send a corrected document as a new invoice",
     State.REFUSED: "mend the document and submit it anew with a new UUID or reference; nothing was created",
-    State.HELD: "it waits until the cause is mended: a company goes on by itself, else postiljon release UUID",
+    State.HELD: "it waits for its cause to end: a company goes on by itself, else postiljon release (or cancel) UUID",
     State.SUPERSEDED: "nothing: a new invoice took its place",
     State.CANCELLED: "nothing: it was cancelled before it was sent",
 }

@@ -56,7 +56,8 @@ class State(StrEnum):
     """In: a new invoice with a new UUID took its place. Out: nowhere."""
 
     CANCELLED = "cancelled"
-    """In: a person, before anything was sent. Out: nowhere."""
+    """In: a person, before anything was sent, or where its one upload was refused and the operator holds another
+    invoice under the UUID. Out: nowhere."""
 
 
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(

@@ -59,7 +59,7 @@ class CutOffWatch:
     def _tell(self, session: Session, company: Company, missing: Missing, *, now: datetime) -> None:
         told = (
             f"of {company.name}, {tell_missing(missing, now)}. What to do: postiljon pace tells what limits the speed; "
-            "more sending processes, a higher limit or weight (postiljon company limits) or letting others wait help"
+            "more sending processes, a higher limit or weight (postiljon company limit) or letting others wait help"
         )
         if alarms.raise_alarm(session, CUT_OFF, str(company.id), told=told, now=now, company_id=company.id):
             log.error("cut-offs will be missed", extra={"event": CUT_OFF, "company": str(company.id)})

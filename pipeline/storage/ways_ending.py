@@ -46,11 +46,11 @@ TO_SUPERSEDED = text("""
 SUCCEED = text("""
     INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options, state, epoch,
         due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name, buyer_name,
-        submitted_at, changed_at, supersedes)
+        priority, submitted_at, changed_at, supersedes)
     SELECT :successor, company_id, batch_id, document.sha256, document.size, coalesce(:filename, filename), reference,
         CASE WHEN :readdressed THEN options - CAST(:addresses AS text[]) ELSE options END,
         'queued', 0, :now, 0, 0, 0, number, format, issue_date, total, currency, seller_name, buyer_name,
-        :now, :now, invoice.id
+        priority, :now, :now, invoice.id
     FROM invoice JOIN document ON document.sha256 = coalesce(CAST(:sha256 AS bytea), document_sha256)
     WHERE invoice.id = :id ON CONFLICT DO NOTHING RETURNING id
 """)

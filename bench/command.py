@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -99,6 +99,121 @@ def broker(
     with scratch() as folder:
         result = hold(folder, int(backlog), hours=hours)
     give("broker", result, text=broker_table(result), as_json=as_json, save=save)
+
+
+Count = Annotated[int, typer.Option(min=1, help="How many invoices.")]
+
+
+@bench_app.command("transports", epilog="Example: postiljon bench transports --invoices 5000")
+def transports(
+    invoices: Count = 5000, latency_ms: Latency = 100.0, seed: Seed = 1, as_json: Json = False, save: Save = False
+) -> None:
+    """The upload client over each transport, without queue and database."""
+    from bench import inside  # noqa: PLC0415
+    from bench.end_to_end import Order  # noqa: PLC0415
+
+    with scratch() as folder:
+        result = inside.transports(folder, Order(invoices=invoices, seed=seed, latency_ms=latency_ms))
+    give("transports", result, text=inside.table(result), as_json=as_json, save=save)
+
+
+def _vary(name: str, help_text: str) -> None:
+    def command(
+        invoices: Count = 10_000,
+        value: Annotated[list[int] | None, typer.Option(min=1, help="Try these instead; repeatable.")] = None,
+        submit: Annotated[str, typer.Option(help="while or before, as in end-to-end.")] = "before",
+        latency_ms: Latency = 100.0,
+        seed: Seed = 1,
+        as_json: Json = False,
+        save: Save = False,
+    ) -> None:
+        from bench import inside  # noqa: PLC0415
+        from bench.end_to_end import Order  # noqa: PLC0415
+
+        order = Order(invoices=invoices, seed=seed, latency_ms=latency_ms, submit_first=submit == "before")
+        with scratch() as folder:
+            result = inside.vary(name, folder, order, values=value or ())
+        give(name, result, text=inside.table(result), as_json=as_json, save=save)
+
+    bench_app.command(name, help=help_text, epilog=f"Example: postiljon bench {name} --invoices 10000")(command)
+
+
+_vary("chunks", "End to end by how many invoices one message carries.")
+_vary("concurrency", "End to end by how many uploads a process has in the air.")
+_vary("processes", "End to end by the number of send processes.")
+
+
+@bench_app.command("one", epilog="Example: postiljon bench one --invoices 200 --load-per-second 200")
+def one(
+    invoices: Count = 200,
+    load_per_second: Annotated[float, typer.Option(min=1, help="Of other invoices, in the second half.")] = 200.0,
+    latency_ms: Latency = 100.0,
+    seed: Seed = 1,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """One invoice from submit to accepted, over the operator's own time: idle, and beside other work."""
+    from bench import moments  # noqa: PLC0415
+
+    with scratch() as folder:
+        result = moments.one(
+            folder, invoices=invoices, load_per_second=load_per_second, latency_ms=latency_ms, seed=seed
+        )
+    give("one", result, text=rows_table(result), as_json=as_json, save=save)
+
+
+@bench_app.command("status", epilog="Example: postiljon bench status --invoices 100000")
+def status(
+    invoices: Count = 100_000, latency_ms: Latency = 100.0, seed: Seed = 1, as_json: Json = False, save: Save = False
+) -> None:
+    """So many pending invoices looked at: seconds and calls."""
+    from bench import moments  # noqa: PLC0415
+
+    with scratch() as folder:
+        result = moments.status(folder, invoices=invoices, latency_ms=latency_ms, seed=seed)
+    give("status", result, text=rows_table(result), as_json=as_json, save=save)
+
+
+@bench_app.command("recovery", epilog="Example: postiljon bench recovery --invoices 10000")
+def recovery(
+    invoices: Count = 10_000, latency_ms: Latency = 100.0, seed: Seed = 1, as_json: Json = False, save: Save = False
+) -> None:
+    """A send process is killed under load: how long until its invoices move again."""
+    from bench import moments  # noqa: PLC0415
+
+    with scratch() as folder:
+        result = moments.recovery(folder, invoices=invoices, latency_ms=latency_ms, seed=seed)
+    give("recovery", result, text=rows_table(result), as_json=as_json, save=save)
+
+
+@bench_app.command("submit", epilog="Example: postiljon bench submit --invoices 10000 --invoices 100000")
+def submit_files(
+    invoices: Annotated[list[int] | None, typer.Option(min=1, help="How many; repeatable.")] = None,
+    seed: Seed = 1,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """Files submitted in bulk: durable invoices a second, and memory by their number."""
+    from bench import moments  # noqa: PLC0415
+
+    with scratch() as folder:
+        result = moments.submits(folder, invoices=invoices or (10_000, 100_000), seed=seed)
+    give("submit", result, text=rows_table(result), as_json=as_json, save=save)
+
+
+def rows_table(result: dict[str, Any]) -> str:
+    """Write rows as they are, a column for each key."""
+    rows = result["rows"]
+    names = list(rows[0])
+    lines = ["| " + " | ".join("" if name == "value" else name.replace("_", " ") for name in names) + " |"]
+    lines.append("|---" * len(names) + "|")
+    lines += ["| " + " | ".join(shown(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def shown(value: object) -> str:
+    """Write a cell."""
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 @contextmanager

@@ -1,19 +1,16 @@
 """Submitted to accepted, with everything that production has: how fast, at what cost, and both books checked."""
 
 import hashlib
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from bench.accounting import Cost
-from bench.installation import BenchError, Installation, fed, installation
+from bench.installation import BenchError, Installation, installation
 from bench.lean import LeanOperator
 from pipeline.domain.state import State
 from pipeline.storage.settling import read_states
@@ -97,8 +94,7 @@ def measure_ours(folder: Path, paths: Sequence[Path], order: Order) -> Measured:
         settings=order.settings,
     ) as running:
         _tell(running)
-        with running.feeding(warm) as process:
-            fed(process)
+        running.submit(warm)
         running.wait_until_accepted(len(warm), deadline=time.monotonic() + START_SECONDS)
         running.operator.mark()
         return _timed(running, timed, warm=len(warm), submit_first=order.submit_first)
@@ -108,8 +104,8 @@ def _timed(running: Installation, paths: Sequence[Path], *, warm: int, submit_fi
     count = len(paths)
     account = running.account()
     account.begin()
-    with _nobody_pumping(running, when=submit_first), running.feeding(paths) as process:
-        feeding = fed(process)
+    with running.paused(*(["worker-pump"] if submit_first else [])):
+        feeding = running.submit(paths)
     start = time.monotonic() if submit_first else feeding.first
     ended = running.wait_until_accepted(warm + count, deadline=start + START_SECONDS + count / SLOWEST_PER_SECOND)
     costs = {**account.end(), "submit": feeding.cost}
@@ -125,19 +121,6 @@ def _timed(running: Installation, paths: Sequence[Path], *, warm: int, submit_fi
         air_seconds=totals["last_upload_at"] - totals["first_upload_at"],
         costs=costs,
     )
-
-
-@contextmanager
-def _nobody_pumping(running: Installation, *, when: bool) -> Iterator[None]:
-    """Keep the pump from handing out anything meanwhile."""
-    pumps = [each.pid for each in running.stack.processes if each.name == "worker-pump" and each.pid] if when else []
-    for pid in pumps:
-        os.killpg(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pumps:
-            os.killpg(pid, signal.SIGCONT)
 
 
 def check_operator(operator: LeanOperator, paths: Sequence[Path]) -> None:

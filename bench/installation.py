@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,23 @@ class Installation:
                     yield process
                 finally:
                     end(process)
+
+    @contextmanager
+    def paused(self, *names: str) -> Iterator[None]:
+        """Stop processes of these names in the middle of whatever they do, and let them go on afterwards."""
+        pids = [each.pid for each in self.stack.processes if each.name in names and each.pid is not None]
+        for pid in pids:
+            os.killpg(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.killpg(pid, signal.SIGCONT)
+
+    def submit(self, paths: Sequence[Path]) -> Feeding:
+        """Submit files and wait until they are durable."""
+        with self.feeding(paths) as process:
+            return fed(process)
 
     def accepted(self) -> int:
         """Count what the database calls accepted or further."""

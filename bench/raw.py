@@ -15,7 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import uvloop
+from pyreqwest.compatibility.httpx import HttpxTransport
 
 from bench.accounting import Cost
 from bench.end_to_end import Measured, check_operator
@@ -31,6 +33,7 @@ from pipeline.settings import Installation
 
 GO = "go"
 AT_ONCE = 200
+NATIVE = "pyreqwest"
 KEYS = CompanyCredentials(
     company_id=UUID("00000000-0000-4000-8000-000000000001"),
     user_api_key="demo-user-key",
@@ -39,11 +42,21 @@ KEYS = CompanyCredentials(
 WAIT_SECONDS = 600.0
 
 
-def measure_raw(paths: Sequence[Path], *, warm: int, processes: int, latency_ms: float, name: str) -> Measured:
+def measure_raw(
+    paths: Sequence[Path],
+    *,
+    warm: int,
+    processes: int,
+    latency_ms: float,
+    name: str,
+    at_once: int = AT_ONCE,
+    transport: str = NATIVE,
+) -> Measured:
     """Upload files from so many processes, the first few of each to warm up; check the operator's books."""
     with lean_operator(latency_ms=latency_ms) as operator, ExitStack() as stack:
         shares = [paths[start::processes] for start in range(processes)]
-        command = [sys.executable, "-m", "bench.raw", "--url", operator.url, "--warm", str(warm // processes)]
+        options = {"url": operator.url, "warm": warm // processes, "at-once": at_once, "transport": transport}
+        command = [sys.executable, "-m", "bench.raw", *(f"--{option}={value}" for option, value in options.items())]
         runners = [
             stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
             for _ in shares
@@ -93,22 +106,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--at-once", type=int, default=AT_ONCE)
+    parser.add_argument("--transport", choices=(NATIVE, *TRANSPORTS), default=NATIVE)
     parser.add_argument("--warm", type=int, default=0)
     chosen = parser.parse_args()
     documents = [(UUID(Path(line).stem), Path(line).read_bytes()) for line in iter(_read_line, "")]
-    uvloop.run(_run(documents, url=chosen.url, at_once=chosen.at_once, warm=chosen.warm))
+    client = _client(chosen.url, at_once=chosen.at_once, transport=chosen.transport)
+    uvloop.run(_run(client, documents, at_once=chosen.at_once, warm=chosen.warm))
 
 
 def _read_line() -> str:
     return sys.stdin.readline().rstrip("\n")
 
 
-async def _run(documents: list[tuple[UUID, bytes]], *, url: str, at_once: int, warm: int) -> None:
-    async with MaventaClient(
+def _httpx(at_once: int) -> httpx.AsyncBaseTransport:
+    return httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once))
+
+
+def _pyreqwest_behind_httpx(_at_once: int) -> httpx.AsyncBaseTransport:
+    return HttpxTransport()
+
+
+TRANSPORTS = {"httpx": _httpx, "pyreqwest-behind-httpx": _pyreqwest_behind_httpx}
+"""What the client can ask through instead of its own fast way."""
+
+
+def _client(url: str, *, at_once: int, transport: str) -> MaventaClient:
+    return MaventaClient(
         hosts=OperatorHosts.of(Installation.TEST, override_url=url),
         token_store=InMemoryTokenStore(clock=utc_now),
         max_connections=at_once,
-    ) as client:
+        transport=TRANSPORTS[transport](at_once) if transport in TRANSPORTS else None,
+    )
+
+
+async def _run(client: MaventaClient, documents: list[tuple[UUID, bytes]], *, at_once: int, warm: int) -> None:
+    async with client:
         await upload_all(client, documents[:warm], at_once=at_once)
         print(json.dumps({"ready": 1}), flush=True)
         if _read_line() != GO:

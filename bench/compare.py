@@ -40,7 +40,7 @@ def compare(
     result |= {"seed": order.seed, "latency_ms": order.latency_ms, "payload": _sizes(paths)}
     runs, left_out = _play(folder, paths, order, only=frozenset(only or NAMES), most=rival_invoices)
     told = [run.as_json() for run in runs]
-    return {**_headline(told), **result, "submit_first": order.submit_first, "runs": told, "left_out": left_out}
+    return {**headline(told), **result, "submit_first": order.submit_first, "runs": told, "left_out": left_out}
 
 
 def _play(
@@ -88,7 +88,8 @@ def _some(paths: Sequence[Path], rival: Rival, most: int | None) -> Sequence[Pat
     return paths[: min(len(paths), min(rival.invoices, most or rival.invoices) + RIVAL_WARM_UP)]
 
 
-def _headline(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def headline(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Make the ratios of one run; None where a side was not measured."""
     rate = {run["name"]: run["invoices_per_second"] for run in runs}
     tutorial = next((rate[rival.name] for rival in RIVALS if rival.tutorial and rival.name in rate), None)
     peers = [rate[rival.name] for rival in RIVALS if not rival.tutorial and rival.name in rate]

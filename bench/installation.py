@@ -20,6 +20,7 @@ from pipeline.cli.chaos_run import companies_of
 from pipeline.cli.demo import add_companies
 from pipeline.cli.stack import Stack, StackPlan
 from pipeline.domain.errors import PostiljonError
+from pipeline.embedded.spawning import tethered_command
 from pipeline.settings import settings_from
 from pipeline.storage.database import Database
 from pipeline.storage.reading import read_progress
@@ -65,7 +66,9 @@ class Installation:
             names.write("".join(f"{path}\n" for path in paths))
             names.seek(0)
             environment = {**os.environ, **self.stack.environment}
-            with subprocess.Popen(command, stdin=names, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            with subprocess.Popen(
+                tethered_command(command), stdin=names, stdout=subprocess.PIPE, text=True, env=environment
+            ) as process:
                 try:
                     yield process
                 finally:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from pipeline.domain.errors import ServiceUnavailableError
+from pipeline.embedded.spawning import tethered_command
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -59,7 +60,7 @@ class LeanOperator:
 def lean_operator(*, latency_ms: float, settle_seconds: float = 1.0, companies: int = 2) -> Iterator[LeanOperator]:
     """Run a lean operator. Raises: ServiceUnavailableError when it does not come up."""
     options = ("--latency-ms", latency_ms, "--settle-seconds", settle_seconds, "--companies", companies)
-    with subprocess.Popen([*COMMAND, *map(str, options)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(tethered_command([*COMMAND, *map(str, options)]), stdout=subprocess.PIPE) as process:
         try:
             yield LeanOperator(url=_url(process), pid=process.pid)
         finally:

@@ -169,12 +169,12 @@ def recovery(folder: Path, *, invoices: int, latency_ms: float, seed: int) -> di
     with installation(folder / "system", latency_ms=latency_ms) as running:
         running.submit(paths[:WARM_UP])
         running.wait_until_accepted(WARM_UP, deadline=time.monotonic() + PATIENCE_SECONDS)
-        with running.feeding(paths[WARM_UP:]) as process:
-            least = WARM_UP + invoices // 10
-            running.wait_until_accepted(least, deadline=time.monotonic() + PATIENCE_SECONDS)
-            killed = _kill_one(running)
-            in_hand = _in(running, State.SENDING)
-            process.wait(PATIENCE_SECONDS)
+        with running.paused("worker-pump"):
+            running.submit(paths[WARM_UP:])
+        least = WARM_UP + invoices // 10
+        running.wait_until_accepted(least, deadline=time.monotonic() + PATIENCE_SECONDS)
+        killed = _kill_one(running)
+        in_hand = _in(running, State.SENDING)
         moved = _wait_for_movement(running, in_hand, killed)
         ended = running.wait_until_accepted(len(paths), deadline=killed + PATIENCE_SECONDS) - killed
         check_held_once(running, paths)

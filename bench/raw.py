@@ -25,6 +25,7 @@ from bench.lean import end, lean_operator
 from pipeline.bootstrap import utc_now
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.outcome import OutcomeKind
+from pipeline.embedded.spawning import tethered_command
 from pipeline.maventa.auth import InMemoryTokenStore
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.environment import OperatorHosts
@@ -58,7 +59,9 @@ def measure_raw(
         options = {"url": operator.url, "warm": warm // processes, "at-once": at_once, "transport": transport}
         command = [sys.executable, "-m", "bench.raw", *(f"--{option}={value}" for option, value in options.items())]
         runners = [
-            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            stack.enter_context(
+                subprocess.Popen(tethered_command(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
             for _ in shares
         ]
         for runner in runners:

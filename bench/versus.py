@@ -20,6 +20,7 @@ from bench.installation import BenchError
 from bench.lean import LeanOperator, end, lean_operator
 from bench.rivals.field import Rival
 from pipeline.embedded.postgres import EmbeddedPostgres
+from pipeline.embedded.spawning import tethered_command
 from pipeline.embedded.valkey import EmbeddedValkey
 
 START_SECONDS = 120.0
@@ -119,7 +120,7 @@ def _prepare(rival: Rival, environment: dict[str, str]) -> None:
 
 @contextmanager
 def _worker(command: Sequence[str], environment: dict[str, str], log: object) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(tethered_command(command), env=environment, stdout=log, stderr=log) as process:  # type: ignore[call-overload]
         try:
             yield process
         finally:

@@ -9,11 +9,12 @@ from typing import Any
 
 from bench import compare, inside
 from bench.command import rows_table
+from bench.growth import shown
 from bench.words import AFTER, INTRODUCTION, SECTIONS
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-CURVES = frozenset({"chunks", "concurrency", "processes"})
+PICTURES = frozenset({"end-to-end", "chunks", "concurrency", "processes", "growth"})
 NOISY = "**Noisy: taken while other work ran on the machine (load {load} before it began); to be replaced.**"
 TARGETS = (
     ("invoices_per_second", "invoices/s, submitted to accepted", 2000),
@@ -40,9 +41,8 @@ def main() -> None:
 def section(name: str, result: dict[str, Any]) -> str:
     """Write one measurement: what it is, its table, its picture, and what it was measured on."""
     title, about = SECTIONS.get(name) or (result.get("title", name), result.get("about", ""))
-    picture = HERE / f"{name}.png"
     parts = [f"## {title}", about, *TABLES.get(name, _rows)(result)]
-    if name == "end-to-end" or name in CURVES or result.get("picture") or picture.exists():
+    if name in PICTURES:
         parts.append(f"![{title}]({name}.png)")
     parts.append(_surroundings(result))
     return "\n\n".join(part.strip() for part in parts if part.strip())
@@ -110,6 +110,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], Sequence[str]]] = {
     "chunks": _inside,
     "concurrency": _inside,
     "processes": _inside,
+    "growth": lambda result: [shown.table(result)],
+    "broker": lambda result: [shown.broker_table(result)],
 }
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from typing import Any
 
 import matplotlib as mpl
 
+from bench.growth import shown as growth
+
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
@@ -17,6 +19,8 @@ def draw(results: dict[str, dict[str, Any]], folder: Path) -> None:
     """Draw a picture for each result that has one."""
     if "end-to-end" in results:
         _bars(results["end-to-end"], folder / "end-to-end.png")
+    if "growth" in results:
+        growth.draw(results["growth"], folder / "growth.png")
     for name, result in results.items():
         if name in CURVES:
             _curve(result, folder / f"{name}.png")

@@ -93,6 +93,17 @@ and when the whole batch was accepted. The lease of a claim is 30 s: what a dead
 it is over, never sent blindly.
 """,
     ),
+    "growth": (
+        "Growth",
+        """
+Every part of the line beside a growing history, generated straight into the tables: milliseconds (p95) and pages
+touched. Pages are what stays true on a busy machine; a ratio of 1 is flat.
+""",
+    ),
+    "broker": (
+        "The broker",
+        "What Valkey holds beside a backlog in the database while no worker reads. Target: under 10 MB.",
+    ),
 }
 
 AFTER = """

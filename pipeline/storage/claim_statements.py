@@ -75,3 +75,68 @@ SET_ASIDE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     SELECT id, :now, 'set_aside', 'in_doubt', 'held', reason FROM held
 """)
+# One statement for all that came back together: a row of `told` is one attempt and what follows from it. A late
+# writer's attempt is finished all the same, its invoice is not touched.
+RECORD = text("""
+    WITH told AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:attempts AS bigint[]), CAST(:sources AS text[]),
+            CAST(:earlier_uploads AS timestamptz[]), CAST(:kinds AS text[]), CAST(:outcomes AS text[]),
+            CAST(:http_statuses AS int[]), CAST(:error_codes AS text[]), CAST(:messages AS text[]),
+            CAST(:operator_statuses AS text[]), CAST(:left_nothing AS boolean[]), CAST(:targets AS text[]),
+            CAST(:reasons AS text[]), CAST(:held_for AS text[]), CAST(:due_at AS timestamptz[]), CAST(:tries AS int[]),
+            CAST(:refusals AS text[]), CAST(:give_up_at AS timestamptz[]), CAST(:look_at AS timestamptz[]),
+            CAST(:never_begun AS boolean[])
+        ) AS t (invoice_id, attempt_id, source, earlier_upload_at, kind, outcome, http_status, error_code, message,
+            operator_status, left_nothing, target, reason, held_for, due_at, tries, refusal, give_up_at, look_at,
+            never_begun)
+    ), moved AS (
+        UPDATE invoice SET state = told.target, reason = told.reason, held_for = told.held_for, lease_until = NULL,
+            due_at = told.due_at, tries = told.tries, refusal = told.refusal, give_up_at = told.give_up_at,
+            operator_status = coalesce(told.operator_status, invoice.operator_status),
+            accepted_at = CASE WHEN told.target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
+            last_upload_at = CASE WHEN told.source <> 'sending' THEN last_upload_at
+                WHEN told.left_nothing THEN told.earlier_upload_at ELSE :now END,
+            uploads = uploads - CASE WHEN told.source = 'sending' AND told.left_nothing THEN 1 ELSE 0 END,
+            unfinished = CASE
+                WHEN told.source = 'sending' AND NOT told.never_begun THEN 0 ELSE greatest(unfinished - 1, 0) END,
+            look_at = told.look_at, changed_at = :now,
+            route_at = CASE WHEN told.target = 'refused' THEN CAST(:now AS timestamptz) ELSE route_at END
+        FROM told
+        WHERE invoice.id = told.invoice_id AND epoch = :epoch AND state = told.source AND lease_until IS NOT NULL
+        RETURNING invoice.id
+    ), finished AS (
+        UPDATE attempt SET finished_at = :now, outcome = told.outcome, http_status = told.http_status,
+            error_code = told.error_code, message = told.message
+        FROM told WHERE attempt.id = told.attempt_id
+            AND NOT (told.never_begun AND told.invoice_id IN (SELECT id FROM moved))
+    ), noted AS (
+        INSERT INTO event (invoice_id, at, kind, source, target, cause)
+        SELECT told.invoice_id, :now, told.kind, told.source, told.target, told.reason
+        FROM told JOIN moved ON moved.id = told.invoice_id WHERE NOT told.never_begun
+    )
+    SELECT id FROM moved
+""")
+RECORDED = (
+    "ids",
+    "attempts",
+    "sources",
+    "earlier_uploads",
+    "kinds",
+    "outcomes",
+    "http_statuses",
+    "error_codes",
+    "messages",
+    "operator_statuses",
+    "left_nothing",
+    "targets",
+    "reasons",
+    "held_for",
+    "due_at",
+    "tries",
+    "refusals",
+    "give_up_at",
+    "look_at",
+    "never_begun",
+)
+"""The columns that the statement above takes as arrays."""

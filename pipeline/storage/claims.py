@@ -16,35 +16,13 @@ from pipeline.domain.consequence import Consequence
 from pipeline.domain.decision import Standing
 from pipeline.domain.outcome import Outcome
 from pipeline.domain.state import State
-from pipeline.storage.claim_statements import CLAIM_PROBES, CLAIM_UPLOADS, LOCK_DOUBTS, SET_ASIDE
+from pipeline.storage.claim_statements import CLAIM_PROBES, CLAIM_UPLOADS, LOCK_DOUBTS, RECORD, RECORDED, SET_ASIDE
 
 HEARTBEAT = text("""
     UPDATE invoice SET lease_until = :until,
         due_at = CASE WHEN state = 'in_doubt' THEN CAST(:until AS timestamptz) ELSE due_at END
     WHERE id = ANY(:ids) AND epoch = :epoch AND lease_until IS NOT NULL
     RETURNING id
-""")
-RECORD = text("""
-    UPDATE invoice SET state = :target, reason = :reason, held_for = :held_for, lease_until = NULL, due_at = :due_at,
-        tries = :tries, refusal = :refusal, give_up_at = :give_up_at,
-        operator_status = coalesce(:status, operator_status),
-        accepted_at = CASE WHEN :target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
-        last_upload_at = CASE WHEN :source <> 'sending' THEN last_upload_at
-            WHEN :left_nothing THEN CAST(:earlier_upload_at AS timestamptz) ELSE :now END,
-        uploads = uploads - CASE WHEN :source = 'sending' AND :left_nothing THEN 1 ELSE 0 END,
-        unfinished = CASE WHEN :source = 'sending' AND NOT :never_begun THEN 0 ELSE greatest(unfinished - 1, 0) END,
-        look_at = :look_at, changed_at = :now,
-        route_at = CASE WHEN :target = 'refused' THEN CAST(:now AS timestamptz) ELSE route_at END
-    WHERE id = :id AND epoch = :epoch AND state = :source AND lease_until IS NOT NULL
-    RETURNING id
-""")
-FINISH_ATTEMPT = text("""
-    UPDATE attempt SET finished_at = :now, outcome = :outcome, http_status = :http_status, error_code = :error_code,
-        message = :message WHERE id = :attempt_id
-""")
-NOTE = text("""
-    INSERT INTO event (invoice_id, at, kind, source, target, cause)
-    VALUES (:id, :now, :kind, :source, :target, :cause)
 """)
 # What was never begun leaves no attempt, and one event however often it is held back for the same cause.
 FORGET_ATTEMPTS = text("DELETE FROM attempt WHERE id = ANY(:attempts)")
@@ -169,22 +147,15 @@ def record(session: Session, moves: Sequence[Move], *, epoch: int, now: datetime
 
     The outcome of a late attempt is kept in its attempt row all the same.
     """
-    connection = session.connection()
-    moved: list[Move] = []
-    for move in sorted(moves, key=lambda each: each.claimed.id):
-        row = connection.execute(RECORD, _record_parameters(move, epoch=epoch, now=now)).one_or_none()
-        if row is not None:
-            moved.append(move)
-    begun = [move for move in moved if not move.consequence.never_begun]
-    never_begun = [move for move in moved if move.consequence.never_begun]
-    told = [move for move in moves if move not in never_begun]
-    if told:
-        connection.execute(FINISH_ATTEMPT, [_attempt_parameters(move, now=now) for move in told])
-    if begun:
-        connection.execute(NOTE, [_event_parameters(move, now=now) for move in begun])
+    # In the order of their UUIDs, as claims lock them.
+    ordered = sorted(moves, key=lambda each: each.claimed.id)
+    rows = [_record_row(move) for move in ordered]
+    columns = {name: [row[name] for row in rows] for name in RECORDED}
+    moved = set(session.connection().execute(RECORD, {**columns, "epoch": epoch, "now": now}).scalars())
+    never_begun = [move for move in ordered if move.consequence.never_begun and move.claimed.id in moved]
     if never_begun:
         _forget(session, never_begun, now=now)
-    return {move.claimed.id for move in moved}
+    return moved
 
 
 def sweep(session: Session, *, now: datetime) -> list[UUID]:
@@ -230,37 +201,29 @@ def _standing(row: Any, *, probing: bool, now: datetime) -> Standing:
     )
 
 
-def _record_parameters(move: Move, *, epoch: int, now: datetime) -> dict[str, Any]:
-    consequence = move.consequence
+def _record_row(move: Move) -> dict[str, Any]:
+    outcome, consequence, claimed = move.outcome, move.consequence, move.claimed
     return {
-        "id": move.claimed.id,
-        "epoch": epoch,
-        "source": move.claimed.source.value,
-        "target": consequence.target.value,
-        "reason": consequence.reason,
+        "ids": claimed.id,
+        "attempts": claimed.attempt_id,
+        "sources": claimed.source.value,
+        "earlier_uploads": claimed.earlier_upload_at,
+        "kinds": "upload_answered" if claimed.source is State.SENDING else "probe_answered",
+        "outcomes": outcome.kind.value,
+        "http_statuses": outcome.http_status,
+        "error_codes": outcome.error_code,
+        "messages": outcome.message,
+        "operator_statuses": outcome.operator_status,
+        "left_nothing": outcome.left_nothing,
+        "targets": consequence.target.value,
+        "reasons": consequence.reason,
         "held_for": consequence.held_for,
         "due_at": consequence.due_at,
         "tries": consequence.tries,
-        "refusal": consequence.refusal,
+        "refusals": consequence.refusal,
         "give_up_at": consequence.give_up_at,
-        "status": move.outcome.operator_status,
         "look_at": consequence.look_at,
-        "left_nothing": move.outcome.left_nothing,
         "never_begun": consequence.never_begun,
-        "earlier_upload_at": move.claimed.earlier_upload_at,
-        "now": now,
-    }
-
-
-def _attempt_parameters(move: Move, *, now: datetime) -> dict[str, Any]:
-    outcome = move.outcome
-    return {
-        "attempt_id": move.claimed.attempt_id,
-        "now": now,
-        "outcome": outcome.kind.value,
-        "http_status": outcome.http_status,
-        "error_code": outcome.error_code,
-        "message": outcome.message,
     }
 
 

@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from pipeline.domain.state import TRANSITIONS
 from pipeline.storage.case_tables import METADATA
@@ -60,7 +60,8 @@ def current_revision(engine: Engine) -> str | None:
 
 def drift(engine: Engine) -> list[str]:
     """List where tables.py and the table of moves differ from the migrated database; empty when they agree."""
-    with translated(), engine.connect() as connection:
+    # An engine of its own: SQLAlchemy reads some of PostgreSQL's own columns in their text form only.
+    with translated(), create_engine(engine.url, poolclass=NullPool).connect() as connection:
         tables = [str(each) for each in compare_metadata(MigrationContext.configure(connection), METADATA)]
         moves = {(row.source, row.target) for row in connection.execute(MOVES)}
         migrated = _rules(connection, "public")

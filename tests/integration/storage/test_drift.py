@@ -25,7 +25,7 @@ def test_code_and_migrations_agree(database):
         ),
         ("ALTER TABLE invoice ADD CHECK (uploads < 99)", "only in the migrations: .*uploads < 99"),
         (
-            "DROP INDEX invoice_due; CREATE INDEX invoice_due ON invoice (company_id, due_at) WHERE state = 'queued'",
+            "DO $$ BEGIN DROP INDEX invoice_due; CREATE INDEX invoice_due ON invoice (company_id) WHERE state = 'queued'; END $$",
             "only in the migrations: .*WHERE .state = 'queued'",
         ),
         ("ALTER TABLE event DROP CONSTRAINT event_invoice_id_fkey", "event_invoice_id_fkey"),

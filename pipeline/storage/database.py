@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
-from psycopg import Connection, Cursor, pq
+from psycopg import Cursor
 from psycopg import DataError as DriverDataError
 from psycopg import Error as DriverError
 from psycopg import IntegrityError as DriverIntegrityError
 from psycopg import InterfaceError as DriverInterfaceError
 from psycopg import OperationalError as DriverOperationalError
 from psycopg import errors as pg
+from psycopg.abc import Params
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -38,11 +39,15 @@ UNSTORABLE = (DataError, IntegrityError, DriverDataError, DriverIntegrityError)
 
 
 class BinaryCursor(Cursor[tuple[Any, ...]]):
-    """Takes results in PostgreSQL's binary form: as text, a document would cross as twice its size in hex digits."""
+    """Takes the results of statements with parameters in PostgreSQL's binary form.
 
-    def __init__(self, connection: Connection[Any], **options: Any) -> None:
-        super().__init__(connection, **options)
-        self.format = pq.Format.BINARY
+    As text, a document would cross as twice its size in hex digits. Only statements without can be several at once.
+    """
+
+    # The overloads of the original only tell templates apart.
+    def execute(self, query: Any, params: Params | None = None, **options: Any) -> Self:
+        """See Cursor.execute."""
+        return super().execute(query, params, **{**options, "binary": bool(params)})
 
 
 class Database:

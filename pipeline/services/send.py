@@ -17,11 +17,13 @@ from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import PostiljonError, ServiceUnavailableError
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.pace import hold_back
 from pipeline.services.arming import why_disarmed
 from pipeline.services.departure import Departure, DepartureGate, Elapsed, Leases, elapsed_seconds
 from pipeline.services.exchanges import Exchanges
 from pipeline.services.flight import Flight, Result, Work
 from pipeline.services.hold import hold_stopped
+from pipeline.services.loading import Documents, Group
 from pipeline.services.points import Point, Points
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
 from pipeline.settings import Settings
@@ -38,6 +40,8 @@ RECORD_SECONDS = 3.0
 """How long a process that ends waits for the database to take what was handed back or cut short."""
 BYTES_LEFT_SECONDS = 0.05
 """So long after its beginning an exchange is taken to be out, where it is to end its process (points.py)."""
+AGAIN_SECONDS = 1.0
+"""When an upload whose document could not be read is tried again."""
 NO_POINTS = Points(None)
 
 log = logging.getLogger(__name__)
@@ -71,6 +75,7 @@ class Sender:
         self._points = points
         self._elapsed = elapsed
         self._room = asyncio.Semaphore(settings.upload_concurrency)
+        self._documents = Documents(database)
         self._flights: set[asyncio.Task[None]] = set()
         self._exchanges = Exchanges(gate)
         self._drain_until: float | None = None
@@ -86,7 +91,8 @@ class Sender:
         since = self._elapsed()
         credentials, claimed = await asyncio.to_thread(self._claim, claims.claim_uploads, company_id, ids, epoch)
         leases = self._leases(claimed, since=since)
-        work: list[Work] = [(self._upload(credentials, each, leases), [each.id]) for each in claimed]
+        lent = self._documents.of(claimed)
+        work: list[Work] = [(self._upload(credentials, each, group, leases), [each.id]) for each, group in lent]
         return await self._fly(work, epoch=epoch, company_id=company_id, leases=leases)
 
     async def probe(self, company_id: UUID, ids: Sequence[UUID], *, epoch: int) -> Counter[str]:
@@ -122,20 +128,27 @@ class Sender:
         seconds = self._settings.claim_lease_seconds
         return Leases([each.id for each in claimed], seconds=seconds, since=since, elapsed=self._elapsed)
 
-    async def _upload(self, credentials: CompanyCredentials, each: ClaimedUpload, leases: Leases) -> list[Result]:
+    async def _upload(
+        self, credentials: CompanyCredentials, each: ClaimedUpload, group: Group, leases: Leases
+    ) -> list[Result]:
         async def exchange(departure: Departure) -> Outcome:
-            async with self._room:
-                return departure.begin() or await self._let_go(
-                    self._operator.upload(
-                        credentials,
-                        uuid=each.id,
-                        content=each.content,
-                        filename=each.filename,
-                        is_zip=each.is_zip,
-                        options=each.options,
-                    ),
-                    each.id,
-                )
+            with group.borrower(each.id):
+                try:
+                    content = await group.lend(each.id)
+                except ServiceUnavailableError as exc:
+                    return hold_back(AGAIN_SECONDS, why=f"its document could not be read ({exc})")
+                async with self._room:
+                    return departure.begin() or await self._let_go(
+                        self._operator.upload(
+                            credentials,
+                            uuid=each.id,
+                            content=content,
+                            filename=each.filename,
+                            is_zip=each.is_zip,
+                            options=each.options,
+                        ),
+                        each.id,
+                    )
 
         return [(each, await self._exchanges.run([each.id], leases, exchange))]
 

@@ -26,7 +26,7 @@ CLAIM_UPLOADS = text("""
         SELECT id, (SELECT count(*) + 1 FROM attempt WHERE invoice_id = claimed.id), 'upload', :epoch, :now
         FROM claimed RETURNING id AS attempt_id, invoice_id
     )
-    SELECT claimed.*, begun.attempt_id, noted.event_id, document.content, document.kind AS document_kind
+    SELECT claimed.*, begun.attempt_id, noted.event_id, document.kind AS document_kind
     FROM claimed JOIN begun ON begun.invoice_id = claimed.id JOIN noted ON noted.invoice_id = claimed.id
     JOIN document ON document.sha256 = claimed.document_sha256
 """)

@@ -33,6 +33,7 @@ NOTE_ONCE = text("""
         SELECT 1 FROM (SELECT kind, cause FROM event WHERE invoice_id = :id ORDER BY id DESC LIMIT 1) AS newest
         WHERE newest.kind = :kind AND newest.cause = :cause)
 """)
+DOCUMENTS = text("SELECT sha256, content FROM document WHERE sha256 = ANY(:keys)")
 SWEEP = text("""
     WITH expired AS (
         SELECT id FROM invoice WHERE state = 'sending' AND lease_until <= :now
@@ -67,9 +68,10 @@ class Claimed:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedUpload(Claimed):
-    """With what is to be uploaded."""
+    """With what is to be uploaded, but for the document itself: it is read once the claim is committed."""
 
-    content: bytes = field(repr=False)
+    document_sha256: bytes = field(repr=False)
+    size: int
     is_zip: bool
     filename: str
     options: dict[str, Any]
@@ -87,7 +89,7 @@ class Move:
 def claim_uploads(
     session: Session, ids: Sequence[UUID], *, epoch: int, now: datetime, lease: timedelta, give_up_at: datetime
 ) -> list[ClaimedUpload]:
-    """Move what is still ours under the epoch to sending, with an attempt row each, and return it with its bytes."""
+    """Move what is still ours under the epoch to sending, with an attempt row each, and return it."""
     parameters = {"ids": list(ids), "epoch": epoch, "now": now, "until": now + lease, "give_up_at": give_up_at}
     rows = session.connection().execute(CLAIM_UPLOADS, parameters)
     return [
@@ -96,13 +98,21 @@ def claim_uploads(
             **_claim_of(row),
             source=State.SENDING,
             standing=_standing(row, probing=False, now=now),
-            content=bytes(row.content),
+            document_sha256=row.document_sha256,
+            size=row.size,
             is_zip=row.document_kind == "ZIP",
             filename=row.filename,
             options=row.options,
         )
         for row in rows
     ]
+
+
+def read_documents(session: Session, claimed: Sequence[ClaimedUpload]) -> dict[UUID, bytes]:
+    """Return the bytes of claimed uploads, by the invoice; what is not there is left out."""
+    rows = session.connection().execute(DOCUMENTS, {"keys": [each.document_sha256 for each in claimed]})
+    contents = {bytes(row.sha256): row.content for row in rows}
+    return {each.id: contents[key] for each in claimed if (key := bytes(each.document_sha256)) in contents}
 
 
 def claim_probes(

@@ -1,6 +1,7 @@
 """What a worker process owns: one event loop, one client, one pool; made after the fork, closed at the end."""
 
 import asyncio
+import ctypes
 import logging
 import os
 import threading
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 
 CLOSE_SECONDS = 5.0
+M_MMAP_THRESHOLD = -3
+"""Of glibc's mallopt."""
+BIG_BYTES = 1024 * 1024
 
 
 class Process:
@@ -102,6 +106,7 @@ def open_process(**_: object) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if len(_doorbell) == BOTH_ENDS:
         os.close(_doorbell.pop())
+    _give_back_memory()
     process = Process()
     _held.append(process)
     for doorbell in _doorbell:
@@ -113,6 +118,13 @@ def close_process(**_: object) -> None:
     """Close them at a clean end."""
     while _held:
         _held.pop().close()
+
+
+def _give_back_memory() -> None:
+    # After the first big document glibc would keep such blocks in its heaps for ever; so they go back to the system.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, BIG_BYTES)
 
 
 async def _build() -> Machine:

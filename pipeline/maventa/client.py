@@ -102,7 +102,7 @@ class MaventaClient(ReadingCalls):
         credentials: CompanyCredentials,
         *,
         uuid: UUID,
-        content: bytes,
+        content: bytes | bytearray,
         filename: str,
         content_type: str,
         options: UploadOptions,

@@ -26,7 +26,7 @@ def encode_upload(
     *,
     fields: Sequence[tuple[str, str]],
     filename: str,
-    content: bytes,
+    content: bytes | bytearray,
     content_type: str,
     make_boundary: Callable[[], str],
 ) -> tuple[bytes, str]:
@@ -39,7 +39,7 @@ def encode_upload(
     while boundary.encode() in content or any(boundary.encode() in value for _, value in texts):
         boundary = make_boundary()
     delimiter = f"--{boundary}\r\n".encode()
-    pieces = [
+    pieces: list[bytes | bytearray] = [
         piece
         for name, value in texts
         for piece in (delimiter, f'Content-Disposition: form-data; name="{name}"\r\n\r\n'.encode(), value, b"\r\n")

@@ -21,7 +21,7 @@ GROUP_BYTES = 2 * MIB
 """Read by one question."""
 
 log = logging.getLogger(__name__)
-Read = Callable[[Sequence[ClaimedUpload]], Mapping[UUID, bytes]]
+Read = Callable[[Sequence[ClaimedUpload]], Mapping[UUID, bytes | bytearray]]
 """Reads documents from the database; runs in a thread. Raises: ServiceUnavailableError."""
 
 
@@ -74,7 +74,7 @@ class Group:
         self._read = read
         self._room = room
         self._held = 0
-        self._contents: dict[UUID, bytes] = {}
+        self._contents: dict[UUID, bytes | bytearray] = {}
         self._loading: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -85,7 +85,7 @@ class Group:
         finally:
             self._return(invoice_id)
 
-    async def lend(self, invoice_id: UUID) -> bytes:
+    async def lend(self, invoice_id: UUID) -> bytes | bytearray:
         """Wait for room and return a document. Raises: ServiceUnavailableError; LookupError if it cannot be had."""
         if self._loading is None:
             self._loading = asyncio.ensure_future(self._load())
@@ -129,7 +129,7 @@ class Documents:
             found += [(each, group) for each in members]
         return found
 
-    def _read(self, claimed: Sequence[ClaimedUpload]) -> Mapping[UUID, bytes]:
+    def _read(self, claimed: Sequence[ClaimedUpload]) -> Mapping[UUID, bytes | bytearray]:
         try:
             with self._database.transaction() as session:
                 return read_documents(session, claimed)

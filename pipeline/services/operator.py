@@ -42,7 +42,7 @@ class MaventaOperator:
         credentials: CompanyCredentials,
         *,
         uuid: UUID,
-        content: bytes,
+        content: bytes | bytearray,
         filename: str,
         is_zip: bool,
         options: Mapping[str, Any],

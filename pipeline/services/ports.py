@@ -56,7 +56,7 @@ class Operator(Protocol):
         credentials: CompanyCredentials,
         *,
         uuid: UUID,
-        content: bytes,
+        content: bytes | bytearray,
         filename: str,
         is_zip: bool,
         options: Mapping[str, Any],

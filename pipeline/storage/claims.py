@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlmodel import Session
 
 from pipeline.domain.consequence import Consequence
@@ -33,6 +33,9 @@ NOTE_ONCE = text("""
         SELECT 1 FROM (SELECT kind, cause FROM event WHERE invoice_id = :id ORDER BY id DESC LIMIT 1) AS newest
         WHERE newest.kind = :kind AND newest.cause = :cause)
 """)
+SLICE_BYTES = 1024 * 1024
+"""The driver's buffer grows to the largest row it ever met and stays so for as long as the connection lives."""
+SLICE = text("SELECT substring(content FROM :start FOR :length) FROM document WHERE sha256 = :key")
 DOCUMENTS = text("SELECT sha256, content FROM document WHERE sha256 = ANY(:keys)")
 SWEEP = text("""
     WITH expired AS (
@@ -108,11 +111,26 @@ def claim_uploads(
     ]
 
 
-def read_documents(session: Session, claimed: Sequence[ClaimedUpload]) -> dict[UUID, bytes]:
+def read_documents(session: Session, claimed: Sequence[ClaimedUpload]) -> dict[UUID, bytes | bytearray]:
     """Return the bytes of claimed uploads, by the invoice; what is not there is left out."""
-    rows = session.connection().execute(DOCUMENTS, {"keys": [each.document_sha256 for each in claimed]})
+    connection = session.connection()
+    small = [each for each in claimed if each.size <= SLICE_BYTES]
+    rows = connection.execute(DOCUMENTS, {"keys": [each.document_sha256 for each in small]})
     contents = {bytes(row.sha256): row.content for row in rows}
-    return {each.id: contents[key] for each in claimed if (key := bytes(each.document_sha256)) in contents}
+    found = {each.id: contents[key] for each in small if (key := bytes(each.document_sha256)) in contents}
+    big = (each for each in claimed if each.size > SLICE_BYTES)
+    return found | {each.id: content for each in big if (content := _read_slices(connection, each)) is not None}
+
+
+def _read_slices(connection: Connection, each: ClaimedUpload) -> bytearray | None:
+    content = bytearray()
+    while len(content) < each.size:
+        place = {"key": each.document_sha256, "start": len(content) + 1, "length": SLICE_BYTES}
+        piece = connection.execute(SLICE, place).scalar_one_or_none()
+        if not piece:
+            return None
+        content += piece
+    return content
 
 
 def claim_probes(

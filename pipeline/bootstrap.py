@@ -146,9 +146,9 @@ class Machine:
             database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=self.clock
         )
 
-    @property
+    @cached_property
     def watch(self) -> Watch:
-        """The service that raises alarms and folds the counters."""
+        """The service that raises alarms and folds the counters; one per process, it remembers its last look."""
         return Watch(database=self.database, settings=self.settings, clock=self.clock, routing=self.routing)
 
     async def close(self) -> None:

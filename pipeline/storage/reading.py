@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +51,8 @@ CHAIN = text("""
 """)
 """Every invoice that took another's place, from the first to the last; a cancelled one took nobody's."""
 LONGEST_CHAIN = 100
+CLOCK_JUMP = timedelta(days=1)
+"""Nothing happens to an invoice before it is submitted, but on a clock that is put back: older months are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +102,15 @@ def read_story(session: Session, invoice_id: UUID) -> Story:
         raise UnknownInvoiceError(f"unknown invoice {invoice_id}: `postiljon list` shows what there is")
     company = session.get_one(CompanyRow, invoice.company_id)
     batch = session.get(BatchRow, invoice.batch_id) if invoice.batch_id is not None else None
+    since = invoice.submitted_at - CLOCK_JUMP
     attempts = session.exec(
-        select(AttemptRow).where(AttemptRow.invoice_id == invoice_id).order_by(col(AttemptRow.number))
+        select(AttemptRow)
+        .where(AttemptRow.invoice_id == invoice_id, AttemptRow.started_at >= since)
+        .order_by(col(AttemptRow.number))
     ).all()
-    events = session.exec(select(EventRow).where(EventRow.invoice_id == invoice_id).order_by(col(EventRow.id))).all()
+    events = session.exec(
+        select(EventRow).where(EventRow.invoice_id == invoice_id, EventRow.at >= since).order_by(col(EventRow.id))
+    ).all()
     actions = session.exec(
         select(OperatorActionRow)
         .where(OperatorActionRow.invoice_id == invoice_id)

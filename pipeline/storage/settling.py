@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from pipeline.domain.state import OPEN_STATES, State
+from pipeline.storage.batches import read_batches
 from pipeline.storage.tallies import batch_balances, read_tallies
 
 UNSETTLED = text("""
@@ -97,4 +98,8 @@ def is_balanced(session: Session, standings: Standings) -> bool:
     batches = [row.id for row in session.connection().execute(BATCHES)]
     counted = Counter(kept.state for kept in standings.invoices.values())
     kept_count = Counter(read_tallies(session).states())
-    return +counted == +kept_count and all(batch_balances(session, each).is_balanced for each in batches)
+    # Three books: the invoices themselves, the counters by state, and the batch's own.
+    own = {each.id: each.balance for each in read_batches(session, batches)}
+    return +counted == +kept_count and all(
+        (balance := batch_balances(session, each)).is_balanced and balance == own[each] for each in batches
+    )

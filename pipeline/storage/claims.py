@@ -19,18 +19,19 @@ from pipeline.domain.state import State
 from pipeline.storage.claim_statements import CLAIM_PROBES, CLAIM_UPLOADS, LOCK_DOUBTS, SET_ASIDE
 
 HEARTBEAT = text("""
-    UPDATE invoice SET lease_until = :until,
+    UPDATE invoice_open SET lease_until = :until,
         due_at = CASE WHEN state = 'in_doubt' THEN CAST(:until AS timestamptz) ELSE due_at END
     WHERE id = ANY(:ids) AND epoch = :epoch AND lease_until IS NOT NULL
     RETURNING id
 """)
 RECORD = text("""
-    UPDATE invoice SET state = :target, reason = :reason, held_for = :held_for, lease_until = NULL, due_at = :due_at,
-        tries = :tries, refusal = :refusal, give_up_at = :give_up_at,
+    UPDATE invoice_open SET state = :target, reason = :reason, held_for = :held_for, lease_until = NULL,
+        due_at = :due_at, tries = :tries, refusal = :refusal, give_up_at = :give_up_at,
         operator_status = coalesce(:status, operator_status),
         accepted_at = CASE WHEN :target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
         last_upload_at = CASE WHEN :source <> 'sending' THEN last_upload_at
             WHEN :left_nothing THEN CAST(:earlier_upload_at AS timestamptz) ELSE :now END,
+        attempts = attempts - CASE WHEN :never_begun THEN 1 ELSE 0 END,
         uploads = uploads - CASE WHEN :source = 'sending' AND :left_nothing THEN 1 ELSE 0 END,
         unfinished = CASE WHEN :source = 'sending' AND NOT :never_begun THEN 0 ELSE greatest(unfinished - 1, 0) END,
         look_at = :look_at, changed_at = :now,
@@ -40,15 +41,18 @@ RECORD = text("""
 """)
 FINISH_ATTEMPT = text("""
     UPDATE attempt SET finished_at = :now, outcome = :outcome, http_status = :http_status, error_code = :error_code,
-        message = :message WHERE id = :attempt_id
+        message = :message
+    WHERE invoice_id = :id AND id = :attempt_id AND started_at = :started_at
 """)
 NOTE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     VALUES (:id, :now, :kind, :source, :target, :cause)
 """)
 # What was never begun leaves no attempt, and one event however often it is held back for the same cause.
-FORGET_ATTEMPTS = text("DELETE FROM attempt WHERE id = ANY(:attempts)")
-FORGET_EVENTS = text("DELETE FROM event WHERE id = ANY(:events)")
+FORGET_ATTEMPTS = text("""
+    DELETE FROM attempt WHERE invoice_id = ANY(:ids) AND id = ANY(:attempts) AND started_at = ANY(:begun)
+""")
+FORGET_EVENTS = text("DELETE FROM event WHERE invoice_id = ANY(:ids) AND id = ANY(:events) AND at = ANY(:begun)")
 NOTE_ONCE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     SELECT :id, :now, :kind, :source, :target, :cause WHERE NOT EXISTS (
@@ -57,10 +61,11 @@ NOTE_ONCE = text("""
 """)
 SWEEP = text("""
     WITH expired AS (
-        SELECT id FROM invoice WHERE state = 'sending' AND lease_until <= :now
+        SELECT id FROM invoice_open WHERE state = 'sending' AND lease_until <= :now
         ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
     ), swept AS (
-        UPDATE invoice SET state = 'in_doubt', lease_until = NULL, due_at = :now, epoch = nextval('epoch'),
+        UPDATE invoice_open AS invoice
+        SET state = 'in_doubt', lease_until = NULL, due_at = :now, epoch = nextval('epoch'),
             reason = :cause, changed_at = :now
         FROM expired WHERE invoice.id = expired.id RETURNING invoice.id
     )
@@ -78,6 +83,8 @@ class Claimed:
     attempt_id: int
     event_id: int
     """The event that tells of its beginning."""
+    begun_at: datetime
+    """When its attempt and that event were written: by it their month is known."""
     came_from: State
     """Where it was before the claim."""
     source: State
@@ -115,7 +122,7 @@ def claim_uploads(
     return [
         ClaimedUpload(
             id=row.id,
-            **_claim_of(row),
+            **_claim_of(row, now=now),
             source=State.SENDING,
             standing=_standing(row, probing=False, now=now),
             content=bytes(row.content),
@@ -150,7 +157,7 @@ def claim_probes(
     return [
         Claimed(
             id=row.id,
-            **_claim_of(row),
+            **_claim_of(row, now=now),
             source=State.IN_DOUBT,
             standing=_standing(row, probing=True, now=now),
         )
@@ -194,17 +201,19 @@ def sweep(session: Session, *, now: datetime) -> list[UUID]:
 
 def _forget(session: Session, moves: Sequence[Move], *, now: datetime) -> None:
     connection = session.connection()
-    connection.execute(FORGET_ATTEMPTS, {"attempts": [move.claimed.attempt_id for move in moves]})
-    connection.execute(FORGET_EVENTS, {"events": [move.claimed.event_id for move in moves]})
+    whose = {"ids": [move.claimed.id for move in moves], "begun": list({move.claimed.begun_at for move in moves})}
+    connection.execute(FORGET_ATTEMPTS, whose | {"attempts": [move.claimed.attempt_id for move in moves]})
+    connection.execute(FORGET_EVENTS, whose | {"events": [move.claimed.event_id for move in moves]})
     changes = {"kind": "held_back"}
     notes = [_event_parameters(move, now=now) | changes | {"source": move.claimed.came_from.value} for move in moves]
     connection.execute(NOTE_ONCE, notes)
 
 
-def _claim_of(row: Any) -> dict[str, Any]:
+def _claim_of(row: Any, *, now: datetime) -> dict[str, Any]:
     return {
         "attempt_id": row.attempt_id,
         "event_id": row.event_id,
+        "begun_at": now,
         "came_from": State(row.source),
         "earlier_upload_at": row.earlier_upload_at,
         "number": row.number,
@@ -255,7 +264,9 @@ def _record_parameters(move: Move, *, epoch: int, now: datetime) -> dict[str, An
 def _attempt_parameters(move: Move, *, now: datetime) -> dict[str, Any]:
     outcome = move.outcome
     return {
+        "id": move.claimed.id,
         "attempt_id": move.claimed.attempt_id,
+        "started_at": move.claimed.begun_at,
         "now": now,
         "outcome": outcome.kind.value,
         "http_status": outcome.http_status,

@@ -29,7 +29,7 @@ TIMEOUTS_SURVIVED = text("""
 OVERDUE = text("""
     SELECT count(*) FROM (
         SELECT 1 FROM company CROSS JOIN LATERAL (
-            SELECT 1 FROM invoice WHERE company_id = company.id AND state IN ('queued', 'waiting', 'in_doubt')
+            SELECT 1 FROM invoice_open WHERE company_id = company.id AND state IN ('queued', 'waiting', 'in_doubt')
                 AND due_at < :before LIMIT :at_most) AS own
         WHERE hold_reason IS NULL LIMIT :at_most) AS first
 """)

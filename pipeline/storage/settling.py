@@ -16,7 +16,7 @@ from pipeline.storage.batches import read_batches
 from pipeline.storage.tallies import batch_balances, read_tallies
 
 UNSETTLED = text("""
-    SELECT (SELECT count(*) FROM invoice WHERE state = ANY(:open) OR route_at IS NOT NULL)
+    SELECT (SELECT count(*) FROM invoice_open WHERE state = ANY(:open) OR route_at IS NOT NULL)
         + (SELECT count(*) FROM way_out WHERE status IN ('planned', 'begun', 'unclear'))
         + (SELECT count(*) FROM route_case WHERE decide_at IS NOT NULL)
 """)
@@ -29,7 +29,7 @@ STATES = text(
     "SELECT id, state FROM invoice WHERE cardinality(CAST(:ids AS uuid[])) = 0 OR id = ANY(CAST(:ids AS uuid[]))"
 )
 CASES = text("SELECT owner, status, count(*) AS n FROM route_case GROUP BY owner, status")
-HELD_FOR_COMPANY = text("SELECT count(*) FROM invoice WHERE state = 'held' AND held_for = 'company'")
+HELD_FOR_COMPANY = text("SELECT count(*) FROM invoice_open WHERE state = 'held' AND held_for = 'company'")
 P95 = text("""
     SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM accepted_at - submitted_at))
     FROM invoice WHERE accepted_at IS NOT NULL

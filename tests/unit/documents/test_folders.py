@@ -43,7 +43,9 @@ def test_folder_that_cannot_be_listed_is_told_and_the_rest_found(tmp_path):
 
 def test_files_are_counted_before_they_are_walked(folder):
     assert count(str(folder)) == sum(1 for _ in walk(str(folder)))
-    assert count_files([str(folder), f"{folder}/0*.xml", str(folder / "missing"), "-", "a\0b"]) == count(str(folder)) + 53
+    assert (
+        count_files([str(folder), f"{folder}/0*.xml", str(folder / "missing"), "-", "a\0b"]) == count(str(folder)) + 53
+    )
 
 
 def test_seen_files_are_known_by_inode_and_device():

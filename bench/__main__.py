@@ -23,7 +23,7 @@ FULL: dict[str, tuple[str, ...]] = {
     "chunks": (),
     "concurrency": (),
     "processes": (),
-    "one": ("--load-per-second", "400"),
+    "one": (),
     "status": (),
     "recovery": ("--invoices", "20000"),
     "submit": (),

@@ -14,6 +14,9 @@ import typer
 
 from pipeline.cli.output import friendly_errors
 
+RESULTS = Path(__file__).parent / "results"
+FULL_PER_SECOND = 2000.0
+LOAD_SHARE = 0.2
 bench_app = typer.Typer(
     name="bench",
     help="Measure, as ratios of things run side by side in one go on this machine.",
@@ -146,7 +149,9 @@ _vary("processes", "End to end by the number of send processes.")
 @bench_app.command("one", epilog="Example: postiljon bench one --invoices 200 --load-per-second 200")
 def one(
     invoices: Count = 200,
-    load_per_second: Annotated[float, typer.Option(min=1, help="Of other invoices, in the second half.")] = 200.0,
+    load_per_second: Annotated[
+        float | None, typer.Option(min=1, help="Of other invoices; else 20 % of the last end-to-end figure kept.")
+    ] = None,
     latency_ms: Latency = 100.0,
     seed: Seed = 1,
     as_json: Json = False,
@@ -157,7 +162,7 @@ def one(
 
     with scratch() as folder:
         result = moments.one(
-            folder, invoices=invoices, load_per_second=load_per_second, latency_ms=latency_ms, seed=seed
+            folder, invoices=invoices, load_per_second=load_per_second or _fifth(), latency_ms=latency_ms, seed=seed
         )
     give("one", result, text=rows_table(result), as_json=as_json, save=save)
 
@@ -201,6 +206,12 @@ def submit_files(
     give("submit", result, text=rows_table(result), as_json=as_json, save=save)
 
 
+def _fifth() -> float:
+    path = RESULTS / "end-to-end.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))["invoices_per_second"] if path.exists() else None
+    return round((kept or FULL_PER_SECOND) * LOAD_SHARE, 1)
+
+
 def rows_table(result: dict[str, Any]) -> str:
     """Write rows as they are, a column for each key."""
     rows = result["rows"]
@@ -236,9 +247,8 @@ def give(name: str, result: dict[str, object], *, text: str, as_json: bool, save
     whole = json.dumps(result, indent=2, ensure_ascii=False)
     print(whole if as_json else text)
     if save:
-        folder = Path(__file__).parent / "results"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name}.json").write_text(whole + "\n", encoding="utf-8")
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(whole + "\n", encoding="utf-8")
 
 
 def _leave(_number: int, _frame: object) -> None:

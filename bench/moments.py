@@ -42,7 +42,7 @@ LIST_CALL = "GET /v1/invoices 200"
 def one(folder: Path, *, invoices: int, load_per_second: float, latency_ms: float, seed: int) -> dict[str, Any]:
     """Submit invoices one at a time, first to an idle system, then beside a steady load; from submit to accepted."""
     result = surroundings()
-    load = int(load_per_second * (invoices * (sum(GAP_SECONDS) / 2 + 0.5) + 10))
+    load = int(load_per_second * (invoices * (sum(GAP_SECONDS) / 2 + 0.15) + 10))
     paths = write(folder / "invoices", count=WARM_UP + 2 * invoices + load, seed=seed)
     idle, busy, others = (
         paths[WARM_UP : WARM_UP + invoices],

@@ -15,7 +15,9 @@ from bench.words import AFTER, INTRODUCTION, SECTIONS
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PICTURES = frozenset({"end-to-end", "chunks", "concurrency", "processes", "growth"})
-NOISY = "**Noisy: taken while other work ran on the machine (load {load} before it began); to be replaced.**"
+NOISY = (
+    "**Noisy: taken while other work ran on the machine ({busy:.0%} of its CPU was in use before); to be replaced.**"
+)
 TARGETS = (
     ("invoices_per_second", "invoices/s, submitted to accepted", 2000),
     ("times_tutorial", "times the tutorial (Celery, prefork 8)", 20),
@@ -55,7 +57,7 @@ def _surroundings(result: dict[str, Any]) -> str:
         f"`{result.get('command', '')}` - {result.get('measured_at', '')}{seed}. {result.get('machine', '')}, "
         f"Python {result.get('python', '')}, {versions}."
     )
-    return told + ("\n" + NOISY.format(load=result.get("load_before")) if result.get("noisy") else "")
+    return told + ("\n" + NOISY.format(busy=result.get("busy_before", 1.0)) if result.get("noisy") else "")
 
 
 def _rows(result: dict[str, Any]) -> list[str]:

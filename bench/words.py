@@ -35,10 +35,11 @@ durable submit (of the others: from the first message asked for) to the last acc
 processes and connections. The others read the same files, upload with one httpx client and write one row into the
 same PostgreSQL with one connection for each process or thread (the asynchronous ones: a pool of four), and are given
 fewer invoices where they are slow. The raw client is our own upload client with everything in memory, no queue and no
-database: the ceiling. Celery runs as tutorials show it (prefork, 8) and with 50 threads; dramatiq with 2 processes of
-40 threads (its default is 8; PostgreSQL takes 100 connections), taskiq with 2 workers over a Redis stream, arq with 2
-workers of 100 jobs (0.25: newer ones want an older redis than ours), procrastinate with 2 workers of 100 jobs and
-deferring in batches, DBOS with one process of 100 workflows polling ten times as often as by default.
+database: the ceiling. Celery runs as tutorials show it (prefork, 8) and, among the others, with 50 threads; dramatiq
+with 2 processes of 40 threads (its default is 8; PostgreSQL takes 100 connections), taskiq with 2 workers over a
+Redis stream, arq with 2 workers of 100 jobs (0.25: newer ones want an older redis than ours), procrastinate with 2
+workers of 100 jobs and deferring in batches, DBOS with one process of 100 workflows polling ten times as often as by
+default.
 """,
     ),
     "transports": (

@@ -23,6 +23,7 @@ from pipeline.services.ports import ChunkPublisher, Clock
 from pipeline.services.route import Router
 from pipeline.services.routing_source import RoutingSource
 from pipeline.services.send import Sender
+from pipeline.services.upkeep import Upkeep
 from pipeline.services.watch import Watch
 from pipeline.settings import Settings
 from pipeline.storage.clock import FleetClock
@@ -146,10 +147,15 @@ class Machine:
             database=self.database, vault=self.vault, operator=self.operator, settings=self.settings, clock=self.clock
         )
 
-    @property
+    @cached_property
     def watch(self) -> Watch:
-        """The service that raises alarms and folds the counters."""
+        """The service that raises alarms and folds the counters; one per process, it remembers its last look."""
         return Watch(database=self.database, settings=self.settings, clock=self.clock, routing=self.routing)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """The service that makes months and puts finished invoices away."""
+        return Upkeep(database=self.database, settings=self.settings, clock=self.clock)
 
     async def close(self) -> None:
         """Close connections to operator and database, after writing what the last exchanges proved."""

@@ -7,6 +7,7 @@ from pipeline.settings import Settings
 BACKUP_SECONDS = 900.0
 """How often is looked for what nobody asked about for a day; a quarter of that span if it is set shorter."""
 PARTNER_ERRORS_SECONDS = 60.0
+UPKEEP_SECONDS = 60.0
 LEAST_EXPIRES_SECONDS = 60.0
 """By the taker's own wall clock: one that is ahead by less than this still takes ticks, or it would never begin."""
 
@@ -24,6 +25,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "check_holds": _tick("check_holds", "poll", settings.hold_check_seconds),
         "watch": _tick("watch", "poll", settings.watch_interval_seconds),
         "route": _tick("route", "route", settings.route_interval_seconds),
+        "upkeep": _tick("upkeep", "poll", UPKEEP_SECONDS),
     }
 
 

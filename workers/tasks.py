@@ -85,3 +85,10 @@ def watch() -> dict[str, int]:
     """Look for what a person must hear of, and fold the counters."""
     process = current()
     return {"done": process.run(process.machine.watch.run(uuid4()))}
+
+
+@app.task(name="upkeep", send_events=False)  # type: ignore[untyped-decorator]
+def upkeep() -> dict[str, int]:
+    """Make months before they come, and put finished invoices away."""
+    process = current()
+    return {"shelved": process.run(process.machine.upkeep.run(uuid4()))}

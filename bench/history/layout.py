@@ -66,17 +66,21 @@ BATCHES: Final = """
 """
 DOCUMENTS: Final = """
     INSERT INTO document (sha256, content, size, kind, created_at)
-    SELECT sha256, content, length(content), 'XML', times[1] FROM drawn CROSS JOIN LATERAL (
+    SELECT sha256, content, length(content), 'XML', '{begins_at}' FROM drawn CROSS JOIN LATERAL (
         SELECT convert_to('<Finvoice Version="3.0"><InvoiceNumber>' || number || '</InvoiceNumber><!--'
             || repeat(md5(number), {document_bytes} / 32) || '--></Finvoice>', 'UTF8') AS content) AS written
     WHERE g < {documents}
 """
 INVOICES: Final = """
-    INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, options, state, reason, epoch,
-        uploads, tries, last_upload_at, operator_status, operator_state, channel, seen_at, supersedes, looks, number,
-        format, issue_date, total, currency, seller_name, buyer_name, submitted_at, accepted_at, changed_at)
-    SELECT id, company_id, batch_id, sha256, 4000 + three % 20000, filename, '{{}}', state, reason, epoch,
-        uploads, tries, CASE WHEN uploads > 0 THEN times[3] END,
+    WITH used AS (INSERT INTO invoice_key SELECT id FROM drawn)
+    INSERT INTO invoice (id, shelf, company_id, batch_id, document_sha256, document_at, size, filename, options, state,
+        reason, epoch, uploads, attempts, tries, last_upload_at, operator_status, operator_state, channel, seen_at,
+        supersedes, looks, number, format, issue_date, total, currency, seller_name, buyer_name, submitted_at,
+        accepted_at, changed_at)
+    SELECT id, CAST(to_char(times[5], 'YYYYMM') AS int), company_id, batch_id, sha256, '{begins_at}',
+        4000 + three % 20000, filename, '{{}}', state, reason, epoch, uploads,
+        (SELECT count(*) FROM attempt_step AS s WHERE s.way = drawn.way), tries,
+        CASE WHEN uploads > 0 THEN times[3] END,
         CASE WHEN accepted THEN CASE state WHEN 'delivered' THEN 'DELIVERED' ELSE 'FAILED' END END,
         CASE WHEN accepted THEN CASE state WHEN 'delivered' THEN 1 ELSE 99 END END,
         CASE WHEN accepted THEN 'EINVOICE' END, CASE WHEN accepted THEN times[4] + interval '14 days' END, supersedes,
@@ -186,10 +190,12 @@ BACKLOG: Final = """
     ), counted AS (
         INSERT INTO tally_delta (subject, company_id, batch_id, name, n)
         SELECT 'invoice', company_id, 0, 'queued', count(*) FROM numbered GROUP BY 2
+    ), used AS (
+        INSERT INTO invoice_key SELECT id FROM numbered
     )
-    INSERT INTO invoice (id, company_id, document_sha256, size, filename, options, state, epoch, due_at, uploads, tries,
-        looks, format, seller_name, submitted_at, changed_at)
-    SELECT id, company_id, sha256(convert_to('waiting', 'UTF8')), 11, 'invoice.xml', '{{}}', 'queued', 0, at, 0, 0, 0,
-        'FINVOICE', company_name, at, at
+    INSERT INTO invoice_open (id, company_id, document_sha256, document_at, size, filename, options, state, epoch,
+        due_at, uploads, tries, looks, format, seller_name, submitted_at, changed_at)
+    SELECT id, company_id, sha256(convert_to('waiting', 'UTF8')), '{at}', 11, 'invoice.xml', '{{}}', 'queued', 0, at,
+        0, 0, 0, 'FINVOICE', company_name, at, at
     FROM numbered
 """

@@ -21,6 +21,7 @@ from bench.history import layout, shape
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.storage.companies import save_company
 from pipeline.storage.database import Database
+from pipeline.storage.partitions import make_shelves
 from pipeline.storage.tallies import fold
 from pipeline.storage.vault import Vault
 
@@ -89,6 +90,8 @@ def write_history(database: Database, plan: Plan, *, first: int, last: int) -> W
     """Write the invoices numbered `first` to `last` - 1; the companies are there, the earlier invoices too."""
     url = make_url(database.engine.url).set(drivername="postgresql").render_as_string(hide_password=False)
     began = time.monotonic()
+    with database.transaction() as session:
+        make_shelves(session, since=plan.begins_at)
     with _connect(url) as connection:
         _prepare(connection, plan)
         connection.execute(_filled(layout.BATCHES, plan))

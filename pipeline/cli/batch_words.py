@@ -1,8 +1,6 @@
 """How `postiljon batch` puts things: objects for scripts, a page for people. Reads nothing itself."""
 
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from pipeline.services.batches import BatchLook
@@ -58,12 +56,9 @@ def for_people(look: BatchLook) -> Group:
     """Return a batch for a screen of 80 columns or more."""
     batch, balance = look.batch, look.batch.balance
     title = Text.assemble((batch.name, "bold"), f"  {batch.company_name}  ", (f"id {batch.id}", "dim"))
-    bar = Table.grid(padding=(0, 1))
     share = f"{batch.done / balance.total:.1%}" if balance.total else "empty"
-    sent = f"{balance.total - look.to_send:,} of {balance.total:,} accepted or ended"
-    bar.add_row(
-        ProgressBar(total=max(balance.total, 1), completed=batch.done, width=BAR_WIDTH), f"{share} through; {sent}"
-    )
+    gone = balance.total - look.to_send - balance.held
+    bar = Text.assemble(_bar(look, gone), f" {share} through, {gone:,} of {balance.total:,} sent or ended")
     parts = Text(f"{balance.total:,} = ")
     for place, name in enumerate(PARTS):
         parts.append(" + " if place else "")
@@ -72,6 +67,13 @@ def for_people(look: BatchLook) -> Group:
     lines += [Text(told, style="bold yellow") for told in _ahead(look)]
     lines += [Text(f"waits: {told}", style="yellow") for told in look.waits_for]
     return Group(*lines)
+
+
+def _bar(look: BatchLook, gone: int) -> Text:
+    """Return a bar: full what is through, half what the operator has, light what is still to go."""
+    total = max(look.batch.balance.total, 1)
+    through, sent = look.batch.done * BAR_WIDTH // total, gone * BAR_WIDTH // total
+    return Text.assemble(("█" * through, "green"), ("▒" * (sent - through), "green"), ("░" * (BAR_WIDTH - sent), "dim"))
 
 
 def _ahead(look: BatchLook) -> list[str]:

@@ -1,19 +1,16 @@
 """The routing options of `postiljon send`: every upload parameter of the operator as a command line option."""
 
-from collections.abc import Mapping
 from inspect import Parameter, Signature
 from typing import Annotated, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
 
-from pipeline.maventa.schemas import EmailSettings, PrintSettings, UploadOptions
+from pipeline.maventa.schemas import UploadOptions
+from pipeline.services.routing_options import GROUPS, read_routing
+
+__all__ = ["read_routing", "routing_parameters", "with_routing"]
 
 PANEL = "Routing options (the operator's parameters)"
-GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
-    "print_settings": ("print", PrintSettings),
-    "email_settings": ("email", EmailSettings),
-}
 
 
 def routing_parameters() -> list[Parameter]:
@@ -28,18 +25,6 @@ def routing_parameters() -> list[Parameter]:
         else:
             parameters.append(_parameter(name, info.annotation))
     return parameters
-
-
-def read_routing(given: Mapping[str, object]) -> UploadOptions:
-    """Build the options from the command's values. Raises: InvalidInputError naming each wrong one."""
-    values = {name: given[name] for name in UploadOptions.model_fields if given.get(name) not in (None, [], ())}
-    for group_name, (prefix, group) in GROUPS.items():
-        parts = {
-            part: given[f"{prefix}_{part}"] for part in group.model_fields if given.get(f"{prefix}_{part}") is not None
-        }
-        if parts:
-            values[group_name] = parts
-    return UploadOptions.parse(values)
 
 
 def with_routing(signature: Signature) -> Signature:

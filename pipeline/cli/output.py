@@ -46,7 +46,7 @@ def err() -> Console:
 
 def print_json(answer: Mapping[str, object]) -> None:
     """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(answer, default=_plain, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json.dumps(answer, default=plain, ensure_ascii=False, indent=2) + "\n")
 
 
 def print_error(message: str) -> None:
@@ -79,7 +79,8 @@ def status_of(error: PostiljonError) -> ExitStatus:
     return ExitStatus.NOT_ALL if isinstance(error, InvalidInputError) else ExitStatus.UNAVAILABLE
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a JSON form of what json does not know by itself."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Enum):

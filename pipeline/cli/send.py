@@ -1,43 +1,61 @@
-"""`postiljon send`: files become queued invoices. Waits for no worker."""
+"""`postiljon send`: files and manifests become queued invoices, any number of them. Waits for no worker."""
 
+import shlex
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from inspect import signature
-from typing import Annotated, TypedDict
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from pipeline.bootstrap import open_database, utc_now
 from pipeline.cli.cases_words import moment
+from pipeline.cli.interruption import Interruption
 from pipeline.cli.options import read_routing, with_routing
-from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, print_json
+from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, status_of
+from pipeline.cli.send_progress import SendProgress
+from pipeline.cli.send_report import LINES_IN_A_TERMINAL, JsonObject, Lines, Report, VerdictFile
+from pipeline.cli.send_sources import Sources
 from pipeline.domain.document import DocumentLimits
-from pipeline.domain.errors import InvalidInputError
+from pipeline.domain.errors import InvalidInputError, PostiljonError
 from pipeline.services.batches import begin_run, end_run
-from pipeline.services.gather import Found, gather
+from pipeline.services.lines import AnyLine
 from pipeline.services.ports import Bell
-from pipeline.services.submit import HIGHEST_PRIORITY
-from pipeline.services.submit_files import FileVerdict, Verdict, submit_files
+from pipeline.services.submit_lines import Bulk, Verdict, submit_lines
+from pipeline.services.wanted import HIGHEST_PRIORITY, Terms
 from pipeline.settings import load_settings
-
-
-class Order(TypedDict):
-    """In which order the invoices go."""
-
-    deadline: datetime | None
-    not_before: datetime | None
-    priority: int
+from pipeline.storage.companies import find_company
+from pipeline.storage.database import Database
 
 
 def build_send(bell: Bell) -> Callable[..., None]:
     """Return the command, ringing the given bell after each commit."""
 
     def send(
-        paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for one document on stdin.")],
         company: Annotated[str, typer.Option(help="For which company: its UUID or name.")],
+        paths: Annotated[
+            list[str] | None, typer.Argument(help="Files, folders, patterns, or - for one document on stdin.")
+        ] = None,
+        manifest: Annotated[
+            str | None,
+            typer.Option(
+                metavar="FILE",
+                help="NDJSON, one invoice a line: path, content or content_base64, and its own uuid, reference, batch, "
+                "deadline, routing options. - for stdin. What a line does not say, the options here say.",
+            ),
+        ] = None,
+        unpack: Annotated[
+            bool,
+            typer.Option("--unpack", help="Take each ZIP for a parcel: every entry is an invoice of its own."),
+        ] = False,
+        verdicts: Annotated[
+            str | None,
+            typer.Option(metavar="FILE", help="Write what became of each document, a JSON object a line, as it is in."),
+        ] = None,
         uuid: Annotated[
             UUID | None, typer.Option(help="The invoice's UUID (one file); derived when not given.")
         ] = None,
@@ -67,70 +85,113 @@ def build_send(bell: Bell) -> Callable[..., None]:
         as_json: JsonOption = False,
         **routing: object,
     ) -> None:
-        """Submit invoices for sending, XML or ZIP. Running it twice sends once."""
+        """Submit invoices for sending, XML or ZIP, one or a million. Running it twice sends once.
+
+        Ctrl-C ends it after the group in hand; the same command then goes on where it ended.
+        """
+        if not paths and manifest is None:
+            raise typer.BadParameter("name files, folders or - to send, or a --manifest")
         with friendly_errors():
-            order = Order(
+            terms = Terms(
+                uuid=uuid,
+                reference=reference,
+                batch=batch,
+                options=read_routing(routing),
                 deadline=_read_deadline(deadline),
                 not_before=_read_time("--not-before", not_before),
                 priority=priority,
             )
-            _send(paths, company, uuid, reference, batch, as_json, routing, bell, order, more_to_come)
+            sources = Sources(paths=tuple(paths or ()), manifest=manifest, unpack=unpack, terms=terms, routing=routing)
+            reports = _reports(sources, as_json=as_json, verdicts=verdicts)
+            try:
+                _send(sources, company, reports, bell, as_json=as_json, more_to_come=more_to_come)
+            finally:
+                for report in reports:
+                    report.close()
 
     send.__signature__ = with_routing(signature(send))  # type: ignore[attr-defined]  # typer reads it
     return send
 
 
+def _reports(sources: Sources, *, as_json: bool, verdicts: str | None) -> list[Report]:
+    if verdicts == "-" and as_json:
+        raise InvalidInputError("--json and --verdicts - both want stdout; give the verdicts a file")
+    lines: list[Report] = [] if verdicts == "-" else [Lines(many=sys.stdout.isatty() and _are_many(sources))]
+    return [*([JsonObject()] if as_json else lines), *([VerdictFile(verdicts)] if verdicts else [])]
+
+
+def _are_many(sources: Sources) -> bool:
+    count, _ = sources.expected
+    return count is not None and count > LINES_IN_A_TERMINAL
+
+
 def _send(
-    paths: list[str],
-    company: str,
-    uuid: UUID | None,
-    reference: str | None,
-    batch: str | None,
-    as_json: bool,
-    routing: dict[str, object],
-    bell: Bell,
-    order: Order,
-    more_to_come: bool,
+    sources: Sources, company: str, reports: list[Report], bell: Bell, *, as_json: bool, more_to_come: bool
 ) -> None:
     settings = load_settings()
-    options = read_routing(routing)
     limits = DocumentLimits(max_bytes=settings.max_document_bytes)
-    if uuid is not None or reference is not None:
-        _refuse_many(paths, limits)
-    shown: list[FileVerdict] = []
-    with open_database(settings) as database:
-        if batch is not None:
-            begin_run(database, company=company, name=batch)
-        for verdict in submit_files(
-            database,
-            paths,
-            company=company,
-            stdin=sys.stdin.buffer,
-            limits=limits,
-            uuid=uuid,
-            reference=reference,
-            batch=batch,
-            options=options,
-            **order,
-            bell=bell,
-        ):
-            shown.append(verdict)
-            if not as_json:
-                _print(verdict)
-        counts = Counter(verdict.verdict for verdict in shown)
-        if (
-            batch is not None
-            and not more_to_come
-            and counts[Verdict.QUEUED] + counts[Verdict.KNOWN]
-            and not counts[Verdict.REFUSED]
-        ):
-            # Whatever is interrupted or partly refused is run again: till then the batch waits for the rest.
-            end_run(database, company=company, name=batch)
-    if as_json:
-        print_json({**{each.value: counts[each] for each in Verdict}, "files": [_as_json(each) for each in shown]})
-    else:
-        _print_summary(counts)
-    if counts[Verdict.REFUSED] or not counts[Verdict.QUEUED] + counts[Verdict.KNOWN]:
+    sources.check(limits)
+    counts: Counter[Verdict] = Counter()
+    with open_database(settings) as database, Interruption() as interruption:
+        with database.transaction() as session:
+            company_id = find_company(session, company).id
+        if sources.terms.batch is not None:
+            begin_run(database, company=company, name=sources.terms.batch)
+        bulk = Bulk(company_id=company_id, limits=limits, bell=bell, stop=interruption.came)
+        failure = _run(database, sources, bulk, interruption, reports, counts)
+        whole = failure is None and not interruption.came() and not counts[Verdict.REFUSED]
+        if sources.terms.batch is not None and whole and not more_to_come and _done(counts):
+            # What was interrupted or partly refused is run again: till then the batch waits for the rest.
+            end_run(database, company=company, name=sources.terms.batch)
+    for report in reports:
+        report.end(counts, interrupted=interruption.came())
+    if not as_json:
+        _print_summary(counts, sources.terms.batch)
+    _leave(counts, interruption, failure)
+
+
+def _run(
+    database: Database,
+    sources: Sources,
+    bulk: Bulk,
+    interruption: Interruption,
+    reports: list[Report],
+    counts: Counter[Verdict],
+) -> PostiljonError | None:
+    total, about = sources.expected
+    lines: Iterator[AnyLine] = interruption.until_it_comes(sources.lines(bulk.limits))
+    try:
+        with SendProgress(total, seconds=time.monotonic, now=utc_now, about=about) as progress:
+            for verdicts in submit_lines(database, lines, bulk):
+                for report in reports:
+                    report.tell(verdicts)
+                counts.update(verdict.verdict for verdict in verdicts)
+                progress.advance(len(verdicts))
+    except KeyboardInterrupt:
+        # The second one: whatever was told is stored, the group in hand is or is not.
+        if not interruption.came():
+            raise
+    except PostiljonError as exc:
+        if not counts:
+            raise
+        return exc
+    return None
+
+
+def _done(counts: Counter[Verdict]) -> int:
+    return counts[Verdict.QUEUED] + counts[Verdict.KNOWN]
+
+
+def _leave(counts: Counter[Verdict], interruption: Interruption, failure: PostiljonError | None) -> None:
+    done = _done(counts)
+    if failure is not None or interruption.came():
+        err().print(f"ended early: {done:,} are in; the same command goes on from there and sends none of them twice")
+    if failure is not None:
+        print_error(str(failure))
+        raise typer.Exit(status_of(failure))
+    if interruption.came():
+        raise typer.Exit(interruption.status)
+    if counts[Verdict.REFUSED] or not done:
         raise typer.Exit(ExitStatus.NOT_ALL)
 
 
@@ -156,53 +217,14 @@ def _read_time(option: str, given: str | None) -> datetime | None:
         raise InvalidInputError(wrong) from exc
 
 
-def _refuse_many(paths: list[str], limits: DocumentLimits) -> None:
-    found = sum(isinstance(each, Found) for each in gather(paths, limits=limits, stdin=sys.stdin.buffer))
-    if found > 1:
-        raise InvalidInputError(f"--uuid and --reference name one invoice, but {found} files were given; name one file")
-
-
-def _print(verdict: FileVerdict) -> None:
-    if verdict.submitted is None:
-        if verdict.verdict is Verdict.REFUSED:
-            print_error(verdict.message or verdict.path)
-        else:
-            err().print(f"[dim]skipped {escape(_visible(verdict.path))}: {escape(verdict.message or '')}[/]")
-        return
-    header = verdict.submitted.header
-    number = f"{header.number or 'number unknown'}  {header.buyer_name or ''}".strip()
-    word = "[green]queued[/]" if verdict.verdict is Verdict.QUEUED else f"known, {verdict.submitted.state.value}"
-    out().print(f"{word}  {verdict.submitted.uuid}  {escape(number)}  [dim]{escape(_visible(verdict.path))}[/]")
-
-
-def _print_summary(counts: Counter[Verdict]) -> None:
+def _print_summary(counts: Counter[Verdict], batch: str | None) -> None:
     words = {
         Verdict.QUEUED: "queued",
         Verdict.KNOWN: "known already (not sent again)",
         Verdict.REFUSED: "refused",
         Verdict.SKIPPED: "skipped",
     }
+    done = _done(counts)
     parts = [f"{counts[each]} {word}" for each, word in words.items() if counts[each]]
-    out().print(", ".join(parts) or "no file found")
-
-
-def _as_json(verdict: FileVerdict) -> dict[str, object]:
-    answer: dict[str, object] = {"path": _visible(verdict.path), "verdict": verdict.verdict, "message": verdict.message}
-    if verdict.submitted is not None:
-        header = verdict.submitted.header
-        answer |= {
-            "uuid": verdict.submitted.uuid,
-            "state": verdict.submitted.state,
-            "sha256": verdict.submitted.sha256,
-            "number": header.number,
-            "customer": header.buyer_name,
-            "total": header.total,
-            "currency": header.currency,
-            "issue_date": header.issue_date,
-            "format": header.format,
-        }
-    return answer
-
-
-def _visible(path: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in path)
+    follow = f"; follow them: postiljon batch show {escape(shlex.quote(batch))}" if batch and done else ""
+    out().print((", ".join(parts) or "no file found") + follow, soft_wrap=True)

@@ -119,13 +119,18 @@ class Unpacker:
             raise BrokenZipError(f"{where}: its packed size in the ZIP is wrong; make the ZIP again")
 
 
-def _entry(content: bytes, info: zipfile.ZipInfo, *, filename: str) -> ZipEntry:
-    where = shown_name(filename, info.orig_filename)
+def check_packing(info: zipfile.ZipInfo, *, where: str) -> None:
+    """Refuse what not every reader can unpack. Raises: EncryptedZipError, UnsupportedZipError."""
     if info.flag_bits & _ENCRYPTED or info.compress_type == _METHOD_AES:
         raise EncryptedZipError(f"{where}: encrypted; make the ZIP without a password")
     if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         method = _METHODS.get(info.compress_type, f"method {info.compress_type}")
         raise UnsupportedZipError(f"{where}: packed with {method}; make the ZIP with ordinary Deflate compression")
+
+
+def _entry(content: bytes, info: zipfile.ZipInfo, *, filename: str) -> ZipEntry:
+    where = shown_name(filename, info.orig_filename)
+    check_packing(info, where=where)
     at = info.header_offset
     raw = content[at : at + _LOCAL_HEADER.size]
     if at < 0 or len(raw) < _LOCAL_HEADER.size or not raw.startswith(_LOCAL_MAGIC):
@@ -157,14 +162,15 @@ def _check_names(infos: list[zipfile.ZipInfo], *, filename: str) -> None:
     for info in infos:
         name = info.orig_filename
         where = shown_name(filename, name)
-        if reason := _unsafe(name, info):
+        if reason := unsafe_reason(name, info):
             raise UnsafeZipNameError(f"{where}: {reason}; name entries plainly, like invoice.xml")
         if name.casefold() in seen:
             raise UnsafeZipNameError(f"{where}: two entries of the ZIP have this name; give each its own")
         seen.add(name.casefold())
 
 
-def _unsafe(name: str, info: zipfile.ZipInfo) -> str | None:
+def unsafe_reason(name: str, info: zipfile.ZipInfo) -> str | None:
+    """Say why the name of an entry cannot be trusted, None when it can."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         return "this entry is a link or device, no file"

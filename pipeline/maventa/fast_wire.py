@@ -1,7 +1,7 @@
 """Exchanges over pyreqwest, with timeouts that mean what they say. Knows no token and no verdict.
 
 httpx's own transport costs 2 to 6 ms CPU a request with many connections, and httpx in front of this one four times
-what the exchange itself does (bench/client_transports.py). The client has one trap, held by a test in
+what the exchange itself does (postiljon bench transports). The client has one trap, held by a test in
 tests/contract/maventa/test_transports.py: its read timeout runs from the start of the request, so that a slow upload of
 a big file would end as "no answer". So all waiting is timed here.
 """

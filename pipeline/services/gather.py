@@ -5,6 +5,7 @@ Every path gives at least one answer, and no bad path keeps the others from bein
 
 import errno
 import glob
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,12 @@ def gather(paths: Sequence[str], *, stdin: BinaryIO, limits: DocumentLimits = DE
         yield from gatherer.of_path(path)
 
 
+def find_file(path: str, *, limits: DocumentLimits) -> Found | Unreadable:
+    """Return one file by its name, taken as it is: no folder, no pattern, no stdin; nothing of it is read."""
+    found = next(_Gatherer(io.BytesIO(), limits).of_file_alone(path))
+    return found if isinstance(found, Found | Unreadable) else _unreadable(path, found.reason)
+
+
 def count_files(paths: Sequence[str]) -> int:
     """Return how many files the paths stand for, by names alone: about what gather() will yield, and much faster."""
     return sum(_count(path) for path in paths)
@@ -138,6 +145,14 @@ class _Gatherer:
         else:
             yield self._of_file(path, status)
 
+    def of_file_alone(self, path: str) -> Iterator[Gathered]:
+        if "\0" in path or not path:
+            yield _unreadable(path, "no path at all; check it")
+        elif os.path.isdir(path):  # noqa: PTH112 - as above
+            yield _unreadable(path, "a folder; name a file")
+        else:
+            yield from self._of_name(path)
+
     def _of_file(self, path: str, status: os.stat_result) -> Gathered:
         if not self._seen.add(status):
             return Skipped(path, "the same file was named before")
@@ -190,6 +205,14 @@ def _open_plain(path: str) -> int:
         os.close(descriptor)
         raise FileNotFoundError(errno.ENOENT, "no ordinary file any more")
     return descriptor
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open an ordinary file for reading. Raises: UnreadableFileError."""
+    try:
+        return open(_open_plain(path), "rb")
+    except OSError as exc:
+        raise UnreadableFileError(f"{shown_name(path)}: {_reason(exc)}") from exc
 
 
 def read_file(path: str, *, limits: DocumentLimits) -> bytes:

@@ -103,11 +103,11 @@ def new_invoice(document: Document, wanted: Wanted) -> NewInvoice:
 def same_or_refuse(stored: Stored | None, wanted: Wanted) -> Stored:
     """Return what stands under a UUID if it is what is wanted.
 
-    Raises: UuidConflictError (other bytes, options or company; both hashes are named); InvalidInputError (removed).
+    Raises: UuidConflictError (other bytes, options or company, both hashes are named; or used, and the record is gone).
     """
     who = f"{wanted.filename}: UUID {wanted.key}"
     if stored is None:
-        raise InvalidInputError(f"{who} was just removed; try again")
+        raise UuidConflictError(f"{who} was used before and its record is gone; it is never sent again: choose another")
     if stored.company_id != wanted.company_id:
         raise UuidConflictError(f"{who} belongs to another company; choose another UUID")
     if stored.sha256 != wanted.sha256:

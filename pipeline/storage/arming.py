@@ -27,15 +27,16 @@ UNSENT = "state IN ('queued', 'waiting', 'in_doubt', 'sending', 'held')"
 # Nothing is uploaded while disarmed, but looks and releases go on: only an upload tells how far the snapshot reaches.
 SNAPSHOT = text("""
     SELECT coalesce(
-        (SELECT started_at FROM attempt WHERE kind = 'upload' ORDER BY id DESC LIMIT 1),
+        (SELECT started_at FROM attempt WHERE kind = 'upload' ORDER BY started_at DESC LIMIT 1),
         (SELECT min(created_at) FROM company))
 """)
 FIND = text("SELECT id, state FROM invoice WHERE id = ANY(:ids)")
-COUNT_UNSENT = text(f"SELECT count(*) FROM invoice WHERE {UNSENT}")
+COUNT_UNSENT = text(f"SELECT count(*) FROM invoice_open WHERE {UNSENT}")
 # An upload that the living installation may have made counts as made: so a release asks first, and nothing is
 # cancelled that may have left. What is sending is the sweep's.
 TO_DOUBT = """
-    UPDATE invoice SET state = 'in_doubt', reason = :cause, held_for = NULL, lease_until = NULL, due_at = :now,
+    UPDATE invoice_open AS invoice
+    SET state = 'in_doubt', reason = :cause, held_for = NULL, lease_until = NULL, due_at = :now,
         give_up_at = NULL, tries = 0, uploads = greatest(uploads, 1), epoch = nextval('epoch'), changed_at = :now
     FROM picked WHERE invoice.id = picked.id RETURNING invoice.id, picked.state AS source, invoice.state AS target
 """
@@ -45,25 +46,25 @@ NOTE = """
 """
 ADOPT = text(f"""
     WITH picked AS (
-        SELECT id, state FROM invoice WHERE id = ANY(:ids) AND state IN ('queued', 'waiting', 'held')
+        SELECT id, state FROM invoice_open WHERE id = ANY(:ids) AND state IN ('queued', 'waiting', 'held')
         ORDER BY id FOR UPDATE
     ), moved AS ({TO_DOUBT}) {NOTE}
 """)
 DOUBT_ALL = text(f"""
     WITH picked AS (
-        SELECT id, state FROM invoice WHERE state IN ('queued', 'waiting')
+        SELECT id, state FROM invoice_open WHERE state IN ('queued', 'waiting')
         ORDER BY id LIMIT :limit FOR UPDATE
     ), moved AS ({TO_DOUBT}) {NOTE}
 """)
 MARK_HELD = text(f"""
     WITH picked AS (
-        SELECT id FROM invoice WHERE state = 'held' AND uploads = 0 ORDER BY id LIMIT :limit FOR UPDATE
+        SELECT id FROM invoice_open WHERE state = 'held' AND uploads = 0 ORDER BY id LIMIT :limit FOR UPDATE
     ), moved AS (
-        UPDATE invoice SET uploads = 1, changed_at = :now FROM picked WHERE invoice.id = picked.id
+        UPDATE invoice_open AS invoice SET uploads = 1, changed_at = :now FROM picked WHERE invoice.id = picked.id
         RETURNING invoice.id, 'held' AS source, 'held' AS target
     ) {NOTE}
 """)
-FRESH_BUDGET = text("UPDATE invoice SET give_up_at = NULL WHERE state = 'in_doubt' AND give_up_at IS NOT NULL")
+FRESH_BUDGET = text("UPDATE invoice_open SET give_up_at = NULL WHERE state = 'in_doubt' AND give_up_at IS NOT NULL")
 TO_A_PERSON = text("""
     UPDATE route_case SET decide_at = NULL, plan = :plan, changed_at = :now
     WHERE status = 'open' AND decide_at IS NOT NULL RETURNING id

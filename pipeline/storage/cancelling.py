@@ -24,7 +24,8 @@ CANCEL = text("""
                 AND starts_with(reason, :another))) AS may
         FROM invoice WHERE id = ANY(:ids) ORDER BY id FOR UPDATE
     ), cancelled AS (
-        UPDATE invoice SET state = 'cancelled', reason = :cause, held_for = NULL, lease_until = NULL, due_at = NULL,
+        UPDATE invoice_open AS invoice
+        SET state = 'cancelled', reason = :cause, held_for = NULL, lease_until = NULL, due_at = NULL,
             give_up_at = NULL, epoch = nextval('epoch'), changed_at = :now
         FROM chosen WHERE invoice.id = chosen.id AND chosen.may RETURNING invoice.id, chosen.state AS source
     ), noted AS (
@@ -35,7 +36,8 @@ CANCEL = text("""
     FROM chosen LEFT JOIN cancelled USING (id)
 """)
 NEXT_OF_BATCH = text("""
-    SELECT id FROM invoice WHERE batch_id = :batch AND state IN ('queued', 'sending', 'waiting', 'in_doubt', 'held')
+    SELECT id FROM invoice_open
+    WHERE batch_id = :batch AND state IN ('queued', 'sending', 'waiting', 'in_doubt', 'held')
         AND (CAST(:after AS uuid) IS NULL OR id > :after)
     ORDER BY id LIMIT :limit
 """)

@@ -42,7 +42,7 @@ class CaseRow(SQLModel, table=True):
 
     id: int = Field(sa_column=_identity())
     company_id: UUID = Field(foreign_key="company.id")
-    invoice_id: UUID = Field(foreign_key="invoice.id")
+    invoice_id: UUID = Field(foreign_key="invoice_key.id")
     status: str = Field(sa_column=_text())
     round: int
     """How often it has failed, the first time included."""
@@ -75,7 +75,7 @@ class FailureRow(SQLModel, table=True):
 
     id: int = Field(sa_column=_identity())
     case_id: int = Field(foreign_key="route_case.id", sa_type=BigInteger)
-    invoice_id: UUID = Field(foreign_key="invoice.id")
+    invoice_id: UUID = Field(foreign_key="invoice_key.id")
     at: datetime = Field(sa_column=instant())
     refused: bool
     told: str | None = Field(default=None, sa_column=_text(nullable=True))
@@ -104,13 +104,13 @@ class WayOutRow(SQLModel, table=True):
 
     id: int = Field(sa_column=_identity())
     case_id: int = Field(foreign_key="route_case.id", sa_type=BigInteger)
-    invoice_id: UUID = Field(foreign_key="invoice.id")
+    invoice_id: UUID = Field(foreign_key="invoice_key.id")
     kind: str = Field(sa_column=_text())
     fields: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     chosen_by: str = Field(sa_column=_text())
     reason: str | None = Field(default=None, sa_column=_text(nullable=True))
     order_id: int | None = Field(default=None, foreign_key="route_order.id", sa_type=BigInteger)
-    document_sha256: bytes | None = Field(default=None, foreign_key="document.sha256")
+    document_sha256: bytes | None = None
     """The corrected document of a resend; none sends the same bytes."""
     document_filename: str | None = Field(default=None, sa_column=_text(nullable=True))
     successor_id: UUID | None = None
@@ -170,7 +170,7 @@ class OperatorActionRow(SQLModel, table=True):
     )
 
     id: int = Field(sa_column=_identity())
-    invoice_id: UUID = Field(foreign_key="invoice.id")
+    invoice_id: UUID = Field(foreign_key="invoice_key.id")
     happened_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     type: str = Field(sa_column=_text())
     channel: str | None = Field(default=None, sa_column=_text(nullable=True))
@@ -193,7 +193,7 @@ class AlarmRow(SQLModel, table=True):
     subject: str = Field(sa_column=_text())
     """What it is about: the UUID of an invoice or company, or the name of a sweep."""
     company_id: UUID | None = Field(default=None, foreign_key="company.id")
-    invoice_id: UUID | None = Field(default=None, foreign_key="invoice.id")
+    invoice_id: UUID | None = Field(default=None, foreign_key="invoice_key.id")
     told: str = Field(sa_column=_text())
     raised_at: datetime = Field(sa_column=instant())
     ended_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))

@@ -26,7 +26,7 @@ TAKE = text("""
         SELECT channel FROM failure WHERE case_id = taken.id ORDER BY id DESC LIMIT 1) AS latest ON true
     ORDER BY taken.id
 """)
-CONTENT = text("SELECT content FROM document WHERE sha256 = :sha256")
+CONTENT = text("SELECT content FROM document WHERE sha256 = :sha256 LIMIT 1")
 HOLD = text("""
     SELECT id FROM route_case WHERE id = :id AND status = 'open' AND decide_at = :until FOR NO KEY UPDATE
 """)

@@ -17,35 +17,38 @@ from pipeline.domain.way import Way
 TAKE = text("""
     WITH due AS (
         SELECT i.id, company.name AS company_name, i.route_at AS planned_at
-        FROM invoice AS i JOIN company ON company.id = i.company_id
+        FROM invoice_open AS i JOIN company ON company.id = i.company_id
         WHERE i.route_at <= :now AND (i.state = 'refused' OR (i.state = 'failed' AND company.hold_reason IS NULL
             AND NOT i.company_id = ANY(CAST(:but AS uuid[]))))
         ORDER BY i.route_at LIMIT :limit FOR NO KEY UPDATE OF i SKIP LOCKED
     ), taken AS (
-        UPDATE invoice SET route_at = :until FROM due WHERE invoice.id = due.id
+        UPDATE invoice_open AS invoice SET route_at = :until FROM due WHERE invoice.id = due.id
         RETURNING invoice.*, due.company_name, due.planned_at
     )
     SELECT taken.id, company_id, company_name, state, changed_at, accepted_at, reason, channel, refusal.message,
         refusal.code
     FROM taken LEFT JOIN LATERAL (
         SELECT message, coalesce(error_code, CAST(http_status AS text)) AS code FROM attempt
-        WHERE invoice_id = taken.id AND kind = 'upload' AND outcome = 'refused' ORDER BY number DESC LIMIT 1
+        WHERE invoice_id = taken.id AND kind = 'upload' AND outcome = 'refused'
+            AND started_at >= taken.submitted_at - interval '1 day'
+        ORDER BY number DESC LIMIT 1
     ) AS refusal ON taken.state = 'refused'
     ORDER BY taken.planned_at, taken.id
 """)
 PUT_OFF = text("""
     WITH before AS (
-        SELECT id, reason, state FROM invoice WHERE id = :id AND state = :state AND route_at = :until
+        SELECT id, reason, state FROM invoice_open WHERE id = :id AND state = :state AND route_at = :until
         FOR NO KEY UPDATE
     ), later AS (
-        UPDATE invoice SET route_at = :again, reason = :reason FROM before WHERE invoice.id = before.id
+        UPDATE invoice_open AS invoice SET route_at = :again, reason = :reason FROM before WHERE invoice.id = before.id
     )
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     SELECT id, :now, 'failure_unread', state, state, :reason FROM before WHERE reason IS DISTINCT FROM :reason
 """)
-TAKE_LATER = text("UPDATE invoice SET route_at = :again WHERE id = :id AND state = :state AND route_at = :until")
+TAKE_LATER = text("UPDATE invoice_open SET route_at = :again WHERE id = :id AND state = :state AND route_at = :until")
 SEEN_TO = text("""
-    UPDATE invoice SET route_at = NULL, reason = :reason WHERE id = :id AND state = :state AND route_at = :until
+    UPDATE invoice_open AS invoice
+    SET route_at = NULL, reason = :reason WHERE id = :id AND state = :state AND route_at = :until
     RETURNING id
 """)
 OPEN = text("""

@@ -6,14 +6,17 @@ what is left of it counts how often nobody lived to tell.
 
 from sqlalchemy import text
 
+# Only the months since its submission are looked into; the day is for clocks that were not quite one.
+SINCE_SUBMITTED = "started_at >= invoice.submitted_at - interval '1 day'"
 CLAIM_UPLOADS = text("""
     WITH locked AS (
-        SELECT id, state, last_upload_at FROM invoice
+        SELECT id, state, last_upload_at FROM invoice_open
         WHERE id = ANY(:ids) AND epoch = :epoch AND state IN ('queued', 'waiting') AND lease_until > :now
         ORDER BY id FOR UPDATE
     ), claimed AS (
-        UPDATE invoice SET state = 'sending', lease_until = :until, due_at = NULL, uploads = uploads + 1,
-            unfinished = unfinished + 1, last_upload_at = :now, give_up_at = coalesce(give_up_at, :give_up_at),
+        UPDATE invoice_open AS invoice SET state = 'sending', lease_until = :until, due_at = NULL,
+            uploads = uploads + 1, attempts = attempts + 1, unfinished = unfinished + 1, last_upload_at = :now,
+            give_up_at = coalesce(give_up_at, :give_up_at),
             reason = NULL, changed_at = :now
         FROM locked WHERE invoice.id = locked.id
         RETURNING invoice.*, locked.state AS source, locked.last_upload_at AS earlier_upload_at
@@ -23,20 +26,22 @@ CLAIM_UPLOADS = text("""
         RETURNING id AS event_id, invoice_id
     ), begun AS (
         INSERT INTO attempt (invoice_id, number, kind, epoch, started_at)
-        SELECT id, (SELECT count(*) + 1 FROM attempt WHERE invoice_id = claimed.id), 'upload', :epoch, :now
-        FROM claimed RETURNING id AS attempt_id, invoice_id
+        SELECT id, attempts, 'upload', :epoch, :now FROM claimed RETURNING id AS attempt_id, invoice_id
     )
     SELECT claimed.*, begun.attempt_id, noted.event_id, document.kind AS document_kind
     FROM claimed JOIN begun ON begun.invoice_id = claimed.id JOIN noted ON noted.invoice_id = claimed.id
-    JOIN document ON document.sha256 = claimed.document_sha256
+    -- One lookup each, in the month named: never a join that reads months of documents.
+    CROSS JOIN LATERAL (SELECT kind FROM document
+        WHERE sha256 = claimed.document_sha256 AND created_at = claimed.document_at LIMIT 1) AS document
 """)
-LOCK_DOUBTS = text("SELECT 1 FROM invoice WHERE id = ANY(:ids) AND state = 'in_doubt' ORDER BY id FOR UPDATE")
-CLAIM_PROBES = text("""
+LOCK_DOUBTS = text("SELECT 1 FROM invoice_open WHERE id = ANY(:ids) AND state = 'in_doubt' ORDER BY id FOR UPDATE")
+CLAIM_PROBES = text(f"""
     WITH claimed AS (
-        UPDATE invoice SET lease_until = :until, due_at = :until, unfinished = unfinished + 1,
-            give_up_at = coalesce(give_up_at, :give_up_at), changed_at = :now
+        UPDATE invoice_open AS invoice SET lease_until = :until, due_at = :until, unfinished = unfinished + 1,
+            attempts = attempts + 1, give_up_at = coalesce(give_up_at, :give_up_at), changed_at = :now
         WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now
-            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch)
+            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch
+                AND {SINCE_SUBMITTED})
         RETURNING invoice.*
     ), noted AS (
         INSERT INTO event (invoice_id, at, kind, source, target, cause)
@@ -44,29 +49,31 @@ CLAIM_PROBES = text("""
         FROM claimed RETURNING id AS event_id, invoice_id
     ), begun AS (
         INSERT INTO attempt (invoice_id, number, kind, epoch, started_at)
-        SELECT id, (SELECT count(*) + 1 FROM attempt WHERE invoice_id = claimed.id), 'probe', :epoch, :now
-        FROM claimed RETURNING id AS attempt_id, invoice_id
+        SELECT id, attempts, 'probe', :epoch, :now FROM claimed RETURNING id AS attempt_id, invoice_id
     )
     SELECT claimed.*, claimed.state AS source, claimed.last_upload_at AS earlier_upload_at, begun.attempt_id,
         noted.event_id, (
             SELECT max(finished_at) FROM attempt
-            WHERE invoice_id = claimed.id AND kind = 'upload' AND outcome = 'accepted') AS promised_at
+            WHERE invoice_id = claimed.id AND kind = 'upload' AND outcome = 'accepted'
+                AND started_at >= claimed.submitted_at - interval '1 day') AS promised_at
     FROM claimed JOIN begun ON begun.invoice_id = claimed.id JOIN noted ON noted.invoice_id = claimed.id
 """)
 # Deaths in the middle of an upload do not count here: the probe after them says whether the operator holds it.
-SET_ASIDE = text("""
+SET_ASIDE = text(f"""
     WITH poisoned AS (
-        SELECT id FROM invoice
+        SELECT id FROM invoice_open AS invoice
         WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now AND unfinished >= :deaths
-            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch)
+            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch
+                AND {SINCE_SUBMITTED})
             AND (
                 SELECT count(*) FROM (
-                    SELECT kind, outcome FROM attempt WHERE invoice_id = invoice.id ORDER BY number DESC LIMIT :deaths
+                    SELECT kind, outcome FROM attempt WHERE invoice_id = invoice.id AND {SINCE_SUBMITTED}
+                    ORDER BY number DESC LIMIT :deaths
                 ) AS latest WHERE kind = 'probe' AND outcome IS NULL
             ) = :deaths
     ), held AS (
-        UPDATE invoice SET state = 'held', held_for = 'person', lease_until = NULL, due_at = NULL, give_up_at = NULL,
-            tries = 0, changed_at = :now,
+        UPDATE invoice_open AS invoice SET state = 'held', held_for = 'person', lease_until = NULL, due_at = NULL,
+            give_up_at = NULL, tries = 0, changed_at = :now,
             reason = 'asking about it ended the worker ' || :deaths || ' times, so whether the operator holds it is '
                 || 'not known; set aside so that the rest goes on; look at the document (' || format || ', ' || size
                 || ' bytes) and for its UUID at the operator, then `postiljon release`'
@@ -80,23 +87,26 @@ SET_ASIDE = text("""
 RECORD = text("""
     WITH told AS (
         SELECT * FROM unnest(
-            CAST(:ids AS uuid[]), CAST(:attempts AS bigint[]), CAST(:sources AS text[]),
+            CAST(:ids AS uuid[]), CAST(:attempts AS bigint[]), CAST(:begun AS timestamptz[]),
+            CAST(:sources AS text[]),
             CAST(:earlier_uploads AS timestamptz[]), CAST(:kinds AS text[]), CAST(:outcomes AS text[]),
             CAST(:http_statuses AS int[]), CAST(:error_codes AS text[]), CAST(:messages AS text[]),
             CAST(:operator_statuses AS text[]), CAST(:left_nothing AS boolean[]), CAST(:targets AS text[]),
             CAST(:reasons AS text[]), CAST(:held_for AS text[]), CAST(:due_at AS timestamptz[]), CAST(:tries AS int[]),
             CAST(:refusals AS text[]), CAST(:give_up_at AS timestamptz[]), CAST(:look_at AS timestamptz[]),
             CAST(:never_begun AS boolean[])
-        ) AS t (invoice_id, attempt_id, source, earlier_upload_at, kind, outcome, http_status, error_code, message,
-            operator_status, left_nothing, target, reason, held_for, due_at, tries, refusal, give_up_at, look_at,
-            never_begun)
+        ) AS t (invoice_id, attempt_id, begun_at, source, earlier_upload_at, kind, outcome, http_status, error_code,
+            message, operator_status, left_nothing, target, reason, held_for, due_at, tries, refusal, give_up_at,
+            look_at, never_begun)
     ), moved AS (
-        UPDATE invoice SET state = told.target, reason = told.reason, held_for = told.held_for, lease_until = NULL,
-            due_at = told.due_at, tries = told.tries, refusal = told.refusal, give_up_at = told.give_up_at,
+        UPDATE invoice_open AS invoice SET state = told.target, reason = told.reason, held_for = told.held_for,
+            lease_until = NULL, due_at = told.due_at, tries = told.tries, refusal = told.refusal,
+            give_up_at = told.give_up_at,
             operator_status = coalesce(told.operator_status, invoice.operator_status),
             accepted_at = CASE WHEN told.target = 'accepted' THEN coalesce(accepted_at, :now) ELSE accepted_at END,
             last_upload_at = CASE WHEN told.source <> 'sending' THEN last_upload_at
                 WHEN told.left_nothing THEN told.earlier_upload_at ELSE :now END,
+            attempts = attempts - CASE WHEN told.never_begun THEN 1 ELSE 0 END,
             uploads = uploads - CASE WHEN told.source = 'sending' AND told.left_nothing THEN 1 ELSE 0 END,
             unfinished = CASE
                 WHEN told.source = 'sending' AND NOT told.never_begun THEN 0 ELSE greatest(unfinished - 1, 0) END,
@@ -108,7 +118,10 @@ RECORD = text("""
     ), finished AS (
         UPDATE attempt SET finished_at = :now, outcome = told.outcome, http_status = told.http_status,
             error_code = told.error_code, message = told.message
-        FROM told WHERE attempt.id = told.attempt_id
+        FROM told
+        WHERE attempt.invoice_id = told.invoice_id AND attempt.id = told.attempt_id
+            -- The first finds the row, the second names its month before anything is looked up.
+            AND attempt.started_at = told.begun_at AND attempt.started_at = ANY(CAST(:begun AS timestamptz[]))
             AND NOT (told.never_begun AND told.invoice_id IN (SELECT id FROM moved))
     ), noted AS (
         INSERT INTO event (invoice_id, at, kind, source, target, cause)
@@ -120,6 +133,7 @@ RECORD = text("""
 RECORDED = (
     "ids",
     "attempts",
+    "begun",
     "sources",
     "earlier_uploads",
     "kinds",

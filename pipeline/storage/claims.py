@@ -19,14 +19,16 @@ from pipeline.domain.state import State
 from pipeline.storage.claim_statements import CLAIM_PROBES, CLAIM_UPLOADS, LOCK_DOUBTS, RECORD, RECORDED, SET_ASIDE
 
 HEARTBEAT = text("""
-    UPDATE invoice SET lease_until = :until,
+    UPDATE invoice_open SET lease_until = :until,
         due_at = CASE WHEN state = 'in_doubt' THEN CAST(:until AS timestamptz) ELSE due_at END
     WHERE id = ANY(:ids) AND epoch = :epoch AND lease_until IS NOT NULL
     RETURNING id
 """)
 # What was never begun leaves no attempt, and one event however often it is held back for the same cause.
-FORGET_ATTEMPTS = text("DELETE FROM attempt WHERE id = ANY(:attempts)")
-FORGET_EVENTS = text("DELETE FROM event WHERE id = ANY(:events)")
+FORGET_ATTEMPTS = text("""
+    DELETE FROM attempt WHERE invoice_id = ANY(:ids) AND id = ANY(:attempts) AND started_at = ANY(:begun)
+""")
+FORGET_EVENTS = text("DELETE FROM event WHERE invoice_id = ANY(:ids) AND id = ANY(:events) AND at = ANY(:begun)")
 NOTE_ONCE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     SELECT :id, :now, :kind, :source, :target, :cause WHERE NOT EXISTS (
@@ -35,14 +37,19 @@ NOTE_ONCE = text("""
 """)
 SLICE_BYTES = 1024 * 1024
 """The driver's buffer grows to the largest row it ever met and stays so for as long as the connection lives."""
-SLICE = text("SELECT substring(content FROM :start FOR :length) FROM document WHERE sha256 = :key")
-DOCUMENTS = text("SELECT sha256, content FROM document WHERE sha256 = ANY(:keys)")
+SLICE = text("""
+    SELECT substring(content FROM :start FOR :length) FROM document WHERE sha256 = :key AND created_at = :at
+""")
+DOCUMENTS = text("""
+    SELECT sha256, content FROM document WHERE sha256 = ANY(:keys) AND created_at = ANY(CAST(:at AS timestamptz[]))
+""")
 SWEEP = text("""
     WITH expired AS (
-        SELECT id FROM invoice WHERE state = 'sending' AND lease_until <= :now
+        SELECT id FROM invoice_open WHERE state = 'sending' AND lease_until <= :now
         ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
     ), swept AS (
-        UPDATE invoice SET state = 'in_doubt', lease_until = NULL, due_at = :now, epoch = nextval('epoch'),
+        UPDATE invoice_open AS invoice
+        SET state = 'in_doubt', lease_until = NULL, due_at = :now, epoch = nextval('epoch'),
             reason = :cause, changed_at = :now
         FROM expired WHERE invoice.id = expired.id RETURNING invoice.id
     )
@@ -60,6 +67,8 @@ class Claimed:
     attempt_id: int
     event_id: int
     """The event that tells of its beginning."""
+    begun_at: datetime
+    """When its attempt and that event were written: by it their month is known."""
     came_from: State
     """Where it was before the claim."""
     source: State
@@ -74,6 +83,7 @@ class ClaimedUpload(Claimed):
     """With what is to be uploaded, but for the document itself: it is read once the claim is committed."""
 
     document_sha256: bytes = field(repr=False)
+    document_at: datetime
     size: int
     is_zip: bool
     filename: str
@@ -98,10 +108,11 @@ def claim_uploads(
     return [
         ClaimedUpload(
             id=row.id,
-            **_claim_of(row),
+            **_claim_of(row, now=now),
             source=State.SENDING,
             standing=_standing(row, probing=False, now=now),
             document_sha256=row.document_sha256,
+            document_at=row.document_at,
             size=row.size,
             is_zip=row.document_kind == "ZIP",
             filename=row.filename,
@@ -115,7 +126,8 @@ def read_documents(session: Session, claimed: Sequence[ClaimedUpload]) -> dict[U
     """Return the bytes of claimed uploads, by the invoice; what is not there is left out."""
     connection = session.connection()
     small = [each for each in claimed if each.size <= SLICE_BYTES]
-    rows = connection.execute(DOCUMENTS, {"keys": [each.document_sha256 for each in small]})
+    keys, at = [each.document_sha256 for each in small], {each.document_at for each in small}
+    rows = connection.execute(DOCUMENTS, {"keys": keys, "at": list(at)})
     contents = {bytes(row.sha256): row.content for row in rows}
     found = {each.id: contents[key] for each in small if (key := bytes(each.document_sha256)) in contents}
     big = (each for each in claimed if each.size > SLICE_BYTES)
@@ -125,7 +137,7 @@ def read_documents(session: Session, claimed: Sequence[ClaimedUpload]) -> dict[U
 def _read_slices(connection: Connection, each: ClaimedUpload) -> bytearray | None:
     content = bytearray()
     while len(content) < each.size:
-        place = {"key": each.document_sha256, "start": len(content) + 1, "length": SLICE_BYTES}
+        place = {"key": each.document_sha256, "at": each.document_at, "start": len(content) + 1, "length": SLICE_BYTES}
         piece = connection.execute(SLICE, place).scalar_one_or_none()
         if not piece:
             return None
@@ -156,7 +168,7 @@ def claim_probes(
     return [
         Claimed(
             id=row.id,
-            **_claim_of(row),
+            **_claim_of(row, now=now),
             source=State.IN_DOUBT,
             standing=_standing(row, probing=True, now=now),
         )
@@ -193,17 +205,19 @@ def sweep(session: Session, *, now: datetime) -> list[UUID]:
 
 def _forget(session: Session, moves: Sequence[Move], *, now: datetime) -> None:
     connection = session.connection()
-    connection.execute(FORGET_ATTEMPTS, {"attempts": [move.claimed.attempt_id for move in moves]})
-    connection.execute(FORGET_EVENTS, {"events": [move.claimed.event_id for move in moves]})
+    whose = {"ids": [move.claimed.id for move in moves], "begun": list({move.claimed.begun_at for move in moves})}
+    connection.execute(FORGET_ATTEMPTS, whose | {"attempts": [move.claimed.attempt_id for move in moves]})
+    connection.execute(FORGET_EVENTS, whose | {"events": [move.claimed.event_id for move in moves]})
     changes = {"kind": "held_back"}
     notes = [_event_parameters(move, now=now) | changes | {"source": move.claimed.came_from.value} for move in moves]
     connection.execute(NOTE_ONCE, notes)
 
 
-def _claim_of(row: Any) -> dict[str, Any]:
+def _claim_of(row: Any, *, now: datetime) -> dict[str, Any]:
     return {
         "attempt_id": row.attempt_id,
         "event_id": row.event_id,
+        "begun_at": now,
         "came_from": State(row.source),
         "earlier_upload_at": row.earlier_upload_at,
         "number": row.number,
@@ -234,6 +248,7 @@ def _record_row(move: Move) -> dict[str, Any]:
     return {
         "ids": claimed.id,
         "attempts": claimed.attempt_id,
+        "begun": claimed.begun_at,
         "sources": claimed.source.value,
         "earlier_uploads": claimed.earlier_upload_at,
         "kinds": "upload_answered" if claimed.source is State.SENDING else "probe_answered",

@@ -24,22 +24,24 @@ COUNT_IN_FLIGHT = text("""
         count(*) FILTER (WHERE NOT begun OR changed_at > :since) AS fresh
     FROM (
         SELECT company_id, changed_at, state = 'sending' OR (state = 'in_doubt' AND EXISTS (
-            SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = invoice.epoch)) AS begun
-        FROM invoice WHERE lease_until > :now) AS flying
+            SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = invoice.epoch
+                AND started_at >= invoice.submitted_at - interval '1 day')) AS begun
+        FROM invoice_open AS invoice WHERE lease_until > :now) AS flying
     GROUP BY company_id
 """)
 FIND_CONTENDERS = text(f"""
     SELECT company.id, name, weight, cap, deficit, due.backlog FROM company CROSS JOIN LATERAL (
         SELECT count(*) AS backlog FROM (
-            SELECT 1 FROM invoice WHERE company_id = company.id AND {DUE} LIMIT :little) AS first) AS due
+            SELECT 1 FROM invoice_open WHERE company_id = company.id AND {DUE} LIMIT :little) AS first) AS due
     WHERE hold_reason IS NULL AND (due.backlog > 0 OR deficit <> 0)
 """)
 COUNT_BACKLOGS = text(f"""
     SELECT named.id, (
-        SELECT count(*) FROM (SELECT 1 FROM invoice WHERE company_id = named.id AND {DUE} LIMIT named.most) AS first
+        SELECT count(*) FROM (
+            SELECT 1 FROM invoice_open WHERE company_id = named.id AND {DUE} LIMIT named.most) AS first
     ) AS backlog FROM unnest(CAST(:companies AS uuid[]), CAST(:most AS bigint[])) AS named(id, most)
 """)
-PICKED = "SELECT id, company_id, size, state, unfinished FROM invoice"
+PICKED = "SELECT id, company_id, size, state, unfinished FROM invoice_open"
 NAMED = "FROM unnest(CAST(:companies AS uuid[]), CAST(:shares AS bigint[])) AS named(id, share)"
 # Two statements, each in the order of its index: one ordered by both would sort the whole backlog. The first passes
 # over what is not due yet by leaps, from one priority and deadline to the next (skip scan, PostgreSQL 18).
@@ -68,7 +70,7 @@ SAVE_DEFICITS = text("""
 NEXT_EPOCHS = text("SELECT nextval('epoch') FROM generate_series(1, :count)")
 # What was due and not handed out (an open circuit, a limit, no worker) was not tried: that time is given back.
 STAMP = text("""
-    UPDATE invoice SET epoch = named.epoch, lease_until = :until, due_at = :until,
+    UPDATE invoice_open AS invoice SET epoch = named.epoch, lease_until = :until, due_at = :until,
         give_up_at = give_up_at + greatest(CAST(:now AS timestamptz) - due_at, interval '0')
     FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[])) AS named(id, epoch) WHERE invoice.id = named.id
 """)

@@ -72,7 +72,7 @@ UNDO = text("UPDATE disturbance.weather SET sqlstate = :sqlstate, share = :share
 UNDO_NO_MORE = text("UPDATE disturbance.weather SET sqlstate = NULL WHERE sqlstate = :sqlstate")
 ENDED = text("SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM disturbance.ended")
 # The index of open invoices by state serves it, so that it may be asked at every strike of a large run.
-SENDING = text("SELECT count(*) FROM invoice WHERE state = 'sending'")
+SENDING = text("SELECT count(*) FROM invoice_open WHERE state = 'sending'")
 
 
 class Ending(StrEnum):

@@ -42,7 +42,7 @@ PAGE = text("""
         AND (CAST(:company AS uuid) IS NULL OR c.company_id = :company)
     ORDER BY f.at, f.id LIMIT :limit
 """)
-CONTENT = text("SELECT content FROM document WHERE sha256 = :sha256")
+CONTENT = text("SELECT content FROM document WHERE sha256 = :sha256 LIMIT 1")
 
 
 @dataclass(frozen=True, kw_only=True)

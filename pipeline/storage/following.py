@@ -18,7 +18,7 @@ FOLLOWED = "state IN ('accepted', 'delivered', 'failed')"
 DUE_BY_COMPANY = text(f"""
     SELECT c.id, due.n FROM company AS c CROSS JOIN LATERAL (
         SELECT count(*) AS n, min(look_at) AS oldest FROM (
-            SELECT look_at FROM invoice WHERE company_id = c.id AND look_at <= :now AND {FOLLOWED}
+            SELECT look_at FROM invoice_open WHERE company_id = c.id AND look_at <= :now AND {FOLLOWED}
             ORDER BY look_at LIMIT :at_most) AS own) AS due
     WHERE c.hold_reason IS NULL AND (c.look_after IS NULL OR c.look_after <= :now) AND due.n > 0 ORDER BY due.oldest
 """)
@@ -27,12 +27,13 @@ TAKE_LOOKS = text(f"""
     WITH due AS (
         SELECT picked.* FROM unnest(CAST(:companies AS uuid[]), CAST(:amounts AS int[])) AS named (id, amount)
         CROSS JOIN LATERAL (
-            SELECT id, look_at AS planned_at FROM invoice
+            SELECT id, look_at AS planned_at FROM invoice_open
             WHERE company_id = named.id AND {FOLLOWED} AND look_at <= :soon
                 AND (look_at <= :now OR look_at - :now <= (look_at - coalesce(seen_at, accepted_at)) / 2)
             ORDER BY look_at LIMIT named.amount FOR NO KEY UPDATE SKIP LOCKED) AS picked
     ), taken AS (
-        UPDATE invoice SET look_at = :until FROM due WHERE invoice.id = due.id RETURNING invoice.*, due.planned_at
+        UPDATE invoice_open AS invoice
+        SET look_at = :until FROM due WHERE invoice.id = due.id RETURNING invoice.*, due.planned_at
     )
     SELECT taken.id, taken.company_id, taken.state, taken.accepted_at, taken.seen_at, taken.planned_at, taken.lost,
         taken.operator_status, taken.operator_state, way.rerouted_at, way.rerouting, attempted.found_at
@@ -42,14 +43,16 @@ TAKE_LOOKS = text(f"""
             max(finished_at) FILTER (WHERE status = 'done' AND kind IN ('einvoice', 'email', 'print')) AS rerouted_at
         FROM way_out WHERE invoice_id = taken.id) AS way
     CROSS JOIN LATERAL (
-        SELECT max(finished_at) AS found_at FROM attempt WHERE taken.lost > 0 AND invoice_id = taken.id) AS attempted
+        SELECT max(finished_at) AS found_at FROM attempt
+        WHERE taken.lost > 0 AND invoice_id = taken.id AND started_at >= taken.submitted_at - interval '1 day'
+    ) AS attempted
     ORDER BY taken.company_id, taken.planned_at, taken.id
 """)
 PUT_OFF = text("""
     WITH taken AS (
-        SELECT id FROM invoice WHERE id = ANY(:ids) AND look_at = :until ORDER BY id FOR NO KEY UPDATE
+        SELECT id FROM invoice_open WHERE id = ANY(:ids) AND look_at = :until ORDER BY id FOR NO KEY UPDATE
     )
-    UPDATE invoice SET look_at = :again FROM taken WHERE invoice.id = taken.id
+    UPDATE invoice_open AS invoice SET look_at = :again FROM taken WHERE invoice.id = taken.id
 """)
 # The latest of several answers stands. Its invoices keep their turns: a hundred thousand would be written each time.
 PUT_OFF_COMPANY = text("UPDATE company SET look_after = greatest(look_after, :again) WHERE id = :id")

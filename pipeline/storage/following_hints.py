@@ -11,15 +11,17 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import Session
 
+from pipeline.storage.shelving import bring_back
+
 RING_UNSEEN = text("""
     WITH piece AS (
-        SELECT i.id FROM invoice AS i
+        SELECT i.id FROM invoice_open AS i
         WHERE i.id > :after AND coalesce(i.seen_at, i.accepted_at) < :before AND (i.look_at IS NULL OR i.look_at > :now)
             AND (i.state = 'accepted' OR i.state = 'delivered' AND i.accepted_at > :accepted_after OR i.state = 'failed'
                 AND NOT EXISTS (SELECT 1 FROM route_case WHERE invoice_id = i.id AND status = 'closed'))
         ORDER BY i.id LIMIT :limit FOR NO KEY UPDATE OF i
     )
-    UPDATE invoice SET look_at = :now FROM piece WHERE invoice.id = piece.id RETURNING invoice.id
+    UPDATE invoice_open AS invoice SET look_at = :now FROM piece WHERE invoice.id = piece.id RETURNING invoice.id
 """)
 PARTNERS = text("""
     SELECT id, errors_read_until FROM company
@@ -27,11 +29,12 @@ PARTNERS = text("""
 """)
 HINT = text("""
     WITH hinted AS (
-        SELECT i.id FROM invoice AS i JOIN unnest(CAST(:ids AS uuid[]), CAST(:companies AS uuid[]))
+        SELECT i.id FROM invoice_open AS i JOIN unnest(CAST(:ids AS uuid[]), CAST(:companies AS uuid[]))
             AS hint (id, company_id) ON i.id = hint.id AND i.company_id = hint.company_id
         WHERE i.state IN ('accepted', 'delivered') ORDER BY i.id FOR NO KEY UPDATE OF i
     )
-    UPDATE invoice SET look_at = least(look_at, :now) FROM hinted WHERE invoice.id = hinted.id RETURNING invoice.id
+    UPDATE invoice_open AS invoice
+    SET look_at = least(look_at, :now) FROM hinted WHERE invoice.id = hinted.id RETURNING invoice.id
 """)
 READ_UNTIL = text("UPDATE company SET errors_read_until = :until WHERE id = :id")
 
@@ -64,6 +67,7 @@ def list_partners(session: Session, *, scope: str) -> list[Partner]:
 def hint_failures(session: Session, failures: Sequence[tuple[UUID, UUID]], *, now: datetime) -> int:
     """Make invoices due that are said to have failed, given as (company, invoice); return how many are open."""
     parameters = {"ids": [uuid for _, uuid in failures], "companies": [one for one, _ in failures], "now": now}
+    bring_back(session, [uuid for _, uuid in failures])
     return len(session.connection().execute(HINT, parameters).all())
 
 

@@ -19,13 +19,13 @@ from pipeline.storage.following_actions import store_actions
 LOST = "accepted_unknown"
 REROUTED_OUTSIDE = "rerouted outside Postiljon"
 
-LOCK = text("SELECT id, state FROM invoice WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
+LOCK = text("SELECT id, state FROM invoice_open WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 BEING_REROUTED = text("""
     SELECT DISTINCT invoice_id FROM way_out WHERE invoice_id = ANY(:ids) AND status IN ('begun', 'unclear')
 """)
 # A look_at that is no longer the one it was taken with is a hint that came while we asked: it is obeyed, not lost.
 LEARN = text("""
-    UPDATE invoice AS i SET state = t.target, reason = coalesce(t.reason, i.reason),
+    UPDATE invoice_open AS i SET state = t.target, reason = coalesce(t.reason, i.reason),
         operator_status = coalesce(t.status, operator_status), channel = coalesce(t.channel, i.channel),
         operator_state = coalesce(t.finer, operator_state),
         seen_at = CASE WHEN t.seen THEN CAST(:now AS timestamptz) ELSE seen_at END, looks = looks + 1,
@@ -39,7 +39,8 @@ LEARN = text("""
     WHERE i.id = t.id AND i.state = t.source
 """)
 LOSE = text("""
-    UPDATE invoice AS i SET state = t.target, reason = t.reason, lost = lost + 1, looks = looks + 1, look_at = NULL,
+    UPDATE invoice_open AS i
+    SET state = t.target, reason = t.reason, lost = lost + 1, looks = looks + 1, look_at = NULL,
         due_at = CASE WHEN t.target = 'in_doubt' THEN CAST(:now AS timestamptz) END,
         held_for = CASE WHEN t.target = 'held' THEN 'person' END,
         lease_until = NULL, give_up_at = NULL, tries = 0, refusal = NULL, epoch = nextval('epoch'), changed_at = :now

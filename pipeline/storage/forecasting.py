@@ -15,7 +15,7 @@ from pipeline.domain.turnstile import Lane
 # What is with a worker is due again when its lease ends, which is no appointment; such rows are as few as the window.
 LAST_DUE = text("""
     SELECT c.id, last.due_at FROM company AS c CROSS JOIN LATERAL (
-        SELECT due_at FROM invoice WHERE company_id = c.id AND state IN ('queued', 'waiting', 'in_doubt')
+        SELECT due_at FROM invoice_open WHERE company_id = c.id AND state IN ('queued', 'waiting', 'in_doubt')
             AND (lease_until IS NULL OR lease_until <= :now)
         ORDER BY due_at DESC LIMIT 1
     ) AS last WHERE last.due_at > :now

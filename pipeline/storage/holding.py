@@ -12,14 +12,15 @@ PIECE = 5000
 """Invoices moved in one transaction: well under a second, so that nobody waits for the locks."""
 
 GO_ON = """
-    UPDATE invoice SET state = CASE WHEN held.uploads = 0 THEN 'queued' ELSE 'in_doubt' END, reason = NULL,
+    UPDATE invoice_open AS invoice
+    SET state = CASE WHEN held.uploads = 0 THEN 'queued' ELSE 'in_doubt' END, reason = NULL,
         held_for = NULL, due_at = :now, give_up_at = NULL, tries = 0, changed_at = :now, epoch = nextval('epoch'),
         unfinished = CASE WHEN invoice.held_for = 'person' THEN 0 ELSE unfinished END
     FROM held WHERE invoice.id = held.id RETURNING invoice.id, invoice.state
 """
 RELEASE = text(f"""
     WITH held AS (
-        SELECT id, uploads FROM invoice WHERE id = :id AND state = 'held' AND held_for = 'person' FOR UPDATE
+        SELECT id, uploads FROM invoice_open WHERE id = :id AND state = 'held' AND held_for = 'person' FOR UPDATE
     ), released AS ({GO_ON})
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     SELECT id, :now, 'released', 'held', state, 'a person released it' FROM released RETURNING target
@@ -27,7 +28,7 @@ RELEASE = text(f"""
 # What was never uploaded first: it says at once whether the company may send, the rest must be asked about before.
 RELEASE_OF_COMPANY = text(f"""
     WITH held AS (
-        SELECT id, uploads FROM invoice WHERE company_id = :id AND state = 'held' AND held_for = 'company'
+        SELECT id, uploads FROM invoice_open WHERE company_id = :id AND state = 'held' AND held_for = 'company'
         ORDER BY uploads, submitted_at, id LIMIT :limit FOR UPDATE
     ), released AS ({GO_ON})
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
@@ -37,17 +38,18 @@ RELEASE_OF_COMPANY = text(f"""
 WAITING = "state IN ('queued', 'waiting', 'in_doubt') AND (lease_until IS NULL OR lease_until <= :now)"
 HELD_WITH_WAITING = text(f"""
     SELECT id FROM company WHERE hold_reason IS NOT NULL
-        AND EXISTS (SELECT 1 FROM invoice WHERE company_id = company.id AND {WAITING})
+        AND EXISTS (SELECT 1 FROM invoice_open WHERE company_id = company.id AND {WAITING})
     ORDER BY id
 """)
 LOCK_HELD = text("SELECT hold_reason FROM company WHERE id = :id AND hold_reason IS NOT NULL FOR NO KEY UPDATE")
 # Uploads, tries and refusal stay: the hold burns nothing, and a refusal is still to be settled after it.
 HOLD_WAITING = text(f"""
     WITH waiting AS (
-        SELECT id, state FROM invoice WHERE company_id = :id AND {WAITING}
+        SELECT id, state FROM invoice_open WHERE company_id = :id AND {WAITING}
         ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ), held AS (
-        UPDATE invoice SET state = 'held', held_for = 'company', reason = :reason, lease_until = NULL, due_at = NULL,
+        UPDATE invoice_open AS invoice
+        SET state = 'held', held_for = 'company', reason = :reason, lease_until = NULL, due_at = NULL,
             give_up_at = NULL, changed_at = :now, epoch = nextval('epoch')
         FROM waiting WHERE invoice.id = waiting.id RETURNING invoice.id, waiting.state AS source
     )
@@ -62,7 +64,7 @@ LOCK_TO_GO_ON = text("""
 ALL_GO_ON = text("UPDATE company SET check_at = NULL WHERE id = :id")
 MARK_STRAGGLERS = text("""
     UPDATE company SET check_at = :now WHERE hold_reason IS NULL AND check_at IS NULL AND EXISTS (
-        SELECT 1 FROM invoice WHERE company_id = company.id AND state = 'held' AND held_for = 'company')
+        SELECT 1 FROM invoice_open WHERE company_id = company.id AND state = 'held' AND held_for = 'company')
     RETURNING id
 """)
 NO_LONGER = "the company is no longer held"

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, bindparam, lateral, select, text, true, tuple_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from pipeline.domain.errors import UnknownInvoiceError
@@ -47,13 +48,13 @@ def list_invoices(session: Session, wanted: InvoiceFilter) -> Sequence[tuple[Inv
     if wanted.before is not None:
         conditions.append(_below(session, wanted.before))
     page = _page_of_batches(wanted, conditions) if wanted.batch is not None else _page(conditions, wanted.limit)
-    # The page first and whole, the companies then: joined before, they would be joined to all that is passed over.
-    chosen = page.subquery()
+    # The page first, the companies then: joined before, they would be joined to all that is passed over. And the rows
+    # whole: looked up by id once more, each would be looked for on every shelf.
+    listed = aliased(InvoiceRow, page.subquery())
     query = (
-        select(InvoiceRow, CompanyRow.name)  # type: ignore[call-overload] # a class of SQLModel is an entity
-        .join(chosen, (chosen.c.id == InvoiceRow.id))
-        .join(CompanyRow, col(CompanyRow.id) == col(InvoiceRow.company_id))
-        .order_by(*_newest_first())
+        select(listed, CompanyRow.name)  # type: ignore[call-overload] # a class of SQLModel is an entity
+        .join(CompanyRow, col(CompanyRow.id) == col(listed.company_id))
+        .order_by(*_newest_first(listed))
     )
     return [(row[0], row[1]) for row in session.execute(query)]
 
@@ -89,26 +90,21 @@ def _below(session: Session, invoice_id: UUID) -> ColumnElement[bool]:
     return tuple_(col(InvoiceRow.submitted_at), col(InvoiceRow.id)) < (submitted_at, invoice_id)
 
 
-def _page(conditions: Sequence[ColumnElement[bool]], limit: int) -> Select[UUID, datetime]:
-    chosen = select(col(InvoiceRow.id), col(InvoiceRow.submitted_at))
-    return chosen.where(*conditions).order_by(*_newest_first()).limit(limit)
+def _page(conditions: Sequence[ColumnElement[bool]], limit: int) -> Select[Any]:
+    chosen: Select[Any] = select(InvoiceRow)
+    return chosen.where(*conditions).order_by(*_newest_first(InvoiceRow)).limit(limit)
 
 
-def _page_of_batches(wanted: InvoiceFilter, conditions: Sequence[ColumnElement[bool]]) -> Select[UUID, datetime]:
+def _page_of_batches(wanted: InvoiceFilter, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     # Several companies may have a batch of the same name. Each in the order of its index, then the newest of all.
-    batches: Select[Any] = select(col(BatchRow.id).label("batch_id")).where(col(BatchRow.name) == wanted.batch)
+    batches: Select[Any] = select(col(BatchRow.id).label("named_id")).where(col(BatchRow.name) == wanted.batch)
     if wanted.company_id is not None:
         batches = batches.where(col(BatchRow.company_id) == wanted.company_id)
     named = batches.subquery()
-    own = lateral(_page([*conditions, col(InvoiceRow.batch_id) == named.c.batch_id], wanted.limit))
-    return (
-        select(own.c.id, own.c.submitted_at)
-        .select_from(named)
-        .join(own, true())
-        .order_by(own.c.submitted_at.desc(), own.c.id.desc())
-        .limit(wanted.limit)
-    )
+    own = lateral(_page([*conditions, col(InvoiceRow.batch_id) == named.c.named_id], wanted.limit))
+    newest: Select[Any] = select(own).select_from(named).join(own, true())
+    return newest.order_by(own.c.submitted_at.desc(), own.c.id.desc()).limit(wanted.limit)
 
 
-def _newest_first() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    return col(InvoiceRow.submitted_at).desc(), col(InvoiceRow.id).desc()
+def _newest_first(listed: type[InvoiceRow]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return col(listed.submitted_at).desc(), col(listed.id).desc()

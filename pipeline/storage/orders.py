@@ -31,7 +31,9 @@ ADD = text("""
     VALUES (:kind, CAST(:chosen AS jsonb), 'canary', :canary_until, :undo_until, :per_minute, :now) RETURNING id
 """)
 SET_CANARY = text("UPDATE route_order SET canary_id = :way WHERE id = :order")
-CONTENT = text("SELECT content FROM document JOIN invoice ON document_sha256 = sha256 WHERE invoice.id = :invoice")
+CONTENT = text("""
+    SELECT content FROM document JOIN invoice ON document_sha256 = sha256 WHERE invoice.id = :invoice LIMIT 1
+""")
 LIVE_ORDERS = text("""
     SELECT o.id, o.status, o.canary_until - o.created_at AS canary_wait, w.status AS canary, w.outcome,
         greatest(w.finished_at, i.accepted_at) AS settled_at, w.case_id, i.state,

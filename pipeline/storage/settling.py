@@ -12,10 +12,11 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from pipeline.domain.state import OPEN_STATES, State
+from pipeline.storage.batches import read_batches
 from pipeline.storage.tallies import batch_balances, read_tallies
 
 UNSETTLED = text("""
-    SELECT (SELECT count(*) FROM invoice WHERE state = ANY(:open) OR route_at IS NOT NULL)
+    SELECT (SELECT count(*) FROM invoice_open WHERE state = ANY(:open) OR route_at IS NOT NULL)
         + (SELECT count(*) FROM way_out WHERE status IN ('planned', 'begun', 'unclear'))
         + (SELECT count(*) FROM route_case WHERE decide_at IS NOT NULL)
 """)
@@ -28,7 +29,7 @@ STATES = text(
     "SELECT id, state FROM invoice WHERE cardinality(CAST(:ids AS uuid[])) = 0 OR id = ANY(CAST(:ids AS uuid[]))"
 )
 CASES = text("SELECT owner, status, count(*) AS n FROM route_case GROUP BY owner, status")
-HELD_FOR_COMPANY = text("SELECT count(*) FROM invoice WHERE state = 'held' AND held_for = 'company'")
+HELD_FOR_COMPANY = text("SELECT count(*) FROM invoice_open WHERE state = 'held' AND held_for = 'company'")
 P95 = text("""
     SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM accepted_at - submitted_at))
     FROM invoice WHERE accepted_at IS NOT NULL
@@ -97,4 +98,8 @@ def is_balanced(session: Session, standings: Standings) -> bool:
     batches = [row.id for row in session.connection().execute(BATCHES)]
     counted = Counter(kept.state for kept in standings.invoices.values())
     kept_count = Counter(read_tallies(session).states())
-    return +counted == +kept_count and all(batch_balances(session, each).is_balanced for each in batches)
+    # Three books: the invoices themselves, the counters by state, and the batch's own.
+    own = {each.id: each.balance for each in read_batches(session, batches)}
+    return +counted == +kept_count and all(
+        (balance := batch_balances(session, each)).is_balanced and balance == own[each] for each in batches
+    )

@@ -16,20 +16,21 @@ from pipeline.domain.state import State
 
 KEEP_DOCUMENT = text("""
     INSERT INTO document (sha256, content, size, kind, created_at) VALUES (:sha256, :content, :size, :kind, :now)
-    ON CONFLICT (sha256) DO NOTHING
+    ON CONFLICT (sha256, created_at) DO NOTHING
 """)
 MAKE_BATCH = text("""
     INSERT INTO batch (company_id, name, created_at) VALUES (:company, :name, :now) ON CONFLICT DO NOTHING
 """)
 FIND_BATCH = text("SELECT id FROM batch WHERE company_id = :company AND name = :name")
 INSERT = text("""
-    INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options, state, epoch,
-        due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name, buyer_name,
-        deadline, not_before, priority, submitted_at, changed_at)
-    VALUES (:id, :company, :batch, :sha256, :size, :filename, :reference, CAST(:options AS jsonb), 'queued', 0,
+    INSERT INTO invoice_open (id, company_id, batch_id, document_sha256, document_at, size, filename, reference,
+        options, state, epoch, due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name,
+        buyer_name, deadline, not_before, priority, submitted_at, changed_at)
+    SELECT :id, :company, :batch, :sha256, :now, :size, :filename, :reference, CAST(:options AS jsonb), 'queued', 0,
         :now, 0, 0, 0, :number, :format, :issue_date, :total, :currency, :seller_name, :buyer_name,
-        :deadline, :not_before, :priority, :now, :now)
-    ON CONFLICT (id) DO NOTHING RETURNING id
+        :deadline, :not_before, :priority, :now, :now
+    WHERE NOT EXISTS (SELECT 1 FROM invoice_key WHERE id = :id)
+    ON CONFLICT (id, shelf) DO NOTHING RETURNING id
 """)
 NOTE = text("""
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
@@ -37,7 +38,9 @@ NOTE = text("""
 """)
 
 
-KNOWN_DOCUMENTS = text("SELECT sha256 FROM document WHERE sha256 = ANY(CAST(:hashes AS bytea[]))")
+KNOWN_DOCUMENTS = text("""
+    SELECT sha256 FROM document WHERE sha256 = ANY(CAST(:hashes AS bytea[])) AND created_at = :now
+""")
 COPY_DOCUMENTS = "COPY document (sha256, content, size, kind, created_at) FROM STDIN (FORMAT BINARY)"
 DOCUMENT_TYPES = ("bytea", "bytea", "int8", "text", "timestamptz")
 COLUMNS = {
@@ -68,14 +71,14 @@ INSERT_MANY = text(f"""
         SELECT * FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())})
             AS given ({", ".join(COLUMNS)})
     ), made AS (
-        INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options,
-            state, epoch, due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name,
-            buyer_name, deadline, not_before, priority, submitted_at, changed_at)
-        SELECT id, company_id, batch_id, document_sha256, size, filename, reference, CAST(options AS jsonb),
+        INSERT INTO invoice_open (id, company_id, batch_id, document_sha256, document_at, size, filename, reference,
+            options, state, epoch, due_at, uploads, tries, looks, number, format, issue_date, total, currency,
+            seller_name, buyer_name, deadline, not_before, priority, submitted_at, changed_at)
+        SELECT id, company_id, batch_id, document_sha256, :now, size, filename, reference, CAST(options AS jsonb),
             'queued', 0, :now, 0, 0, 0, number, format, issue_date, total, currency, seller_name, buyer_name,
             deadline, not_before, priority, :now, :now
-        FROM given ORDER BY id
-        ON CONFLICT (id) DO NOTHING RETURNING id
+        FROM given WHERE NOT EXISTS (SELECT 1 FROM invoice_key AS k WHERE k.id = given.id) ORDER BY id
+        ON CONFLICT (id, shelf) DO NOTHING RETURNING id
     )
     INSERT INTO event (invoice_id, at, kind, source, target, cause)
     SELECT id, :now, 'submitted', NULL, 'queued', cause FROM made JOIN given USING (id)
@@ -136,7 +139,6 @@ def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
     connection = session.connection()
     batch = open_batch(session, new.company_id, new.batch, now=now) if new.batch else None
     size = len(new.content)
-    connection.execute(KEEP_DOCUMENT, _document(new, now=now))
     invoice = {
         "id": new.id,
         "company": new.company_id,
@@ -160,6 +162,7 @@ def insert_invoice(session: Session, new: NewInvoice, *, now: datetime) -> bool:
     }
     if connection.execute(INSERT, invoice).one_or_none() is None:
         return False
+    connection.execute(KEEP_DOCUMENT, _document(new, now=now))
     connection.execute(NOTE, {"id": new.id, "now": now, "cause": _cause(new)})
     return True
 
@@ -174,10 +177,11 @@ def insert_invoices(session: Session, news: Sequence[NewInvoice], *, now: dateti
     if not first:
         return set()
     batches = _open_batches(session, first.values(), now=now)
-    _keep_documents(session, {new.sha256: new for new in first.values()}, now=now)
     rows = [_columns(new, batches) for new in first.values()]
     arrays = {name: [row[name] for row in rows] for name in COLUMNS}
-    return set(session.connection().execute(INSERT_MANY, {**arrays, "now": now}).scalars())
+    made = set(session.connection().execute(INSERT_MANY, {**arrays, "now": now}).scalars())
+    _keep_documents(session, {new.sha256: new for new in first.values() if new.id in made}, now=now)
+    return made
 
 
 def _open_batches(session: Session, news: Iterable[NewInvoice], *, now: datetime) -> dict[tuple[UUID, str], int]:
@@ -186,8 +190,10 @@ def _open_batches(session: Session, news: Iterable[NewInvoice], *, now: datetime
 
 
 def _keep_documents(session: Session, news: Mapping[bytes, NewInvoice], *, now: datetime) -> None:
+    if not news:
+        return
     connection = session.connection()
-    known = set(connection.execute(KNOWN_DOCUMENTS, {"hashes": list(news)}).scalars())
+    known = set(connection.execute(KNOWN_DOCUMENTS, {"hashes": list(news), "now": now}).scalars())
     missing = [news[sha256] for sha256 in sorted(news) if sha256 not in known]
     if not missing:
         return

@@ -18,6 +18,8 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Numeric,
+    PrimaryKeyConstraint,
+    Sequence,
     SmallInteger,
     Text,
     text,
@@ -30,11 +32,22 @@ from pipeline.domain.state import State
 STATES_SQL = ", ".join(f"'{state.value}'" for state in State)
 DUE_SQL = "state IN ('queued', 'waiting', 'in_doubt')"
 OPEN_SQL = "state IN ('queued', 'sending', 'waiting', 'in_doubt', 'accepted', 'held')"
+RESTING_SQL = (
+    "state IN ('delivered', 'failed', 'refused', 'superseded', 'cancelled') "
+    "AND look_at IS NULL AND route_at IS NULL AND lease_until IS NULL"
+)
+"""Nothing of ours will change it by itself any more."""
 
 
 def instant(*, nullable: bool = False) -> Any:
     """Return a column of an aware instant."""
     return Column(DateTime(timezone=True), nullable=nullable)
+
+
+def numbered(name: str) -> Any:
+    """Return a column filled from a sequence: older servers know no identity on partitioned tables."""
+    sequence = Sequence(name)
+    return Column(BigInteger, sequence, server_default=sequence.next_value(), nullable=False)
 
 
 class CompanyRow(SQLModel, table=True):
@@ -71,6 +84,12 @@ class CompanyRow(SQLModel, table=True):
     """What deficit round robin still owes it, in invoices."""
     uploads_per_second: float | None = None
     reads_per_second: float | None = None
+    keep_delivered_months: int | None = None
+    """Records of what was finished well are dropped after so many months; none keeps them for ever."""
+    keep_failed_months: int | None = None
+    """The same for what was failed, refused or cancelled, and what took another's place or gave it up."""
+    keep_documents_months: int | None = None
+    """Documents of finished invoices are dropped after so many months, before their records."""
     created_at: datetime = Field(sa_column=instant())
 
 
@@ -89,19 +108,46 @@ class AccessTokenRow(SQLModel, table=True):
 
 
 class DocumentRow(SQLModel, table=True):
-    """Bytes as submitted, once per SHA-256. PostgreSQL compresses what exceeds 2 KB by itself (pglz, TOAST)."""
+    """Bytes as submitted, in the month they came. PostgreSQL compresses what exceeds 2 KB by itself (pglz, TOAST)."""
 
     __tablename__ = "document"
+    __table_args__: ClassVar[Any] = {"postgresql_partition_by": "RANGE (created_at)"}
 
     sha256: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
     content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     kind: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = Field(sa_column=instant())
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))
+
+
+class RemovalRow(SQLModel, table=True):
+    """What was removed for good, when and by whom: counts and hashes, nothing of what it was about."""
+
+    __tablename__ = "removal"
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    """'retention' or 'expunged'."""
+    company_id: UUID | None = Field(default=None, foreign_key="company.id")
+    removed: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    removed_at: datetime = Field(sa_column=instant())
+    removed_by: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class InvoiceKeyRow(SQLModel, table=True):
+    """Every UUID there ever was, kept for ever: it makes a UUID unique on all shelves, and after its record is gone."""
+
+    __tablename__ = "invoice_key"
+
+    id: UUID = Field(primary_key=True)
 
 
 class InvoiceRow(SQLModel, table=True):
-    """One document to be sent for one company under one UUID."""
+    """One document to be sent for one company under one UUID.
+
+    Shelf 0 (`invoice_open`) holds what may change soon, each other shelf what was finished in a month. The indexes
+    that only open work needs are in storage/partitions.py.
+    """
 
     __tablename__ = "invoice"
     __table_args__: ClassVar[Any] = (
@@ -123,36 +169,26 @@ class InvoiceRow(SQLModel, table=True):
             "not_before IS NULL OR state NOT IN ('queued', 'waiting') OR due_at >= not_before",
             name="invoice_not_before",
         ),
-        Index("invoice_due", "company_id", "due_at", postgresql_where=text(DUE_SQL)),
-        Index(
-            "invoice_urgent",
-            "company_id",
-            text("priority DESC"),
-            "deadline",
-            "due_at",
-            postgresql_where=text(f"(deadline IS NOT NULL OR priority > 0) AND {DUE_SQL}"),
-        ),
-        Index("invoice_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
-        Index("invoice_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
-        Index("invoice_look_company", "company_id", "look_at", postgresql_where=text("look_at IS NOT NULL")),
-        Index("invoice_route", "route_at", postgresql_where=text("route_at IS NOT NULL")),
-        Index(
-            "invoice_successor",
-            "supersedes",
-            unique=True,
-            postgresql_where=text("supersedes IS NOT NULL AND state <> 'cancelled'"),
-        ),
-        Index("invoice_open", "state", "submitted_at", postgresql_where=text(OPEN_SQL)),
-        Index("invoice_held", "company_id", postgresql_where=text("state = 'held'")),
+        CheckConstraint(f"shelf = 0 OR ({RESTING_SQL})", name="invoice_shelved_rests"),
+        CheckConstraint("shelf <> 0 OR document_at IS NOT NULL", name="invoice_open_knows_document"),
+        PrimaryKeyConstraint("id", "shelf"),
         Index("invoice_submitted", "submitted_at", "id"),
         Index("invoice_number", "number"),
-        Index("invoice_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+        Index("invoice_batch", "batch_id", "submitted_at", "id", postgresql_where=text("batch_id IS NOT NULL")),
+        Index("invoice_supersedes", "supersedes", postgresql_where=text("supersedes IS NOT NULL")),
+        {"postgresql_partition_by": "LIST (shelf)"},
     )
+    # For the mapper a UUID is enough: it is unique on all shelves together, which `invoice_key` sees to.
+    __mapper_args__: ClassVar[Any] = {"primary_key": ["id"]}
 
-    id: UUID = Field(primary_key=True)
+    id: UUID
+    shelf: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """0 while it may change soon, then the month it was finished in: 202611."""
     company_id: UUID = Field(foreign_key="company.id")
     batch_id: int | None = Field(default=None, foreign_key="batch.id", sa_type=BigInteger)
-    document_sha256: bytes = Field(foreign_key="document.sha256")
+    document_sha256: bytes
+    document_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
+    """Under which instant the document is kept; not known of what was finished before there were shelves."""
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     filename: str = Field(sa_column=Column(Text, nullable=False))
     reference: str | None = Field(default=None, sa_column=Column(Text))
@@ -165,6 +201,8 @@ class InvoiceRow(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     due_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     uploads: int = Field(default=0)
+    attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """The number of its latest attempt."""
     tries: int = Field(default=0)
     refusal: str | None = Field(default=None, sa_column=Column(Text))
     give_up_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
@@ -189,7 +227,7 @@ class InvoiceRow(SQLModel, table=True):
     """How often the operator did not know it although it had accepted it."""
     route_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     """When the router must see to its failure; none once a case holds it."""
-    supersedes: UUID | None = Field(default=None, foreign_key="invoice.id")
+    supersedes: UUID | None = Field(default=None, foreign_key="invoice_key.id")
     """The invoice in whose place this one was sent."""
     look_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     looks: int = Field(default=0)
@@ -211,10 +249,13 @@ class AttemptRow(SQLModel, table=True):
     """One HTTP exchange about an invoice, written before it begins. No outcome means that nobody lived to tell."""
 
     __tablename__ = "attempt"
-    __table_args__ = (Index("attempt_invoice", "invoice_id", "number", unique=True),)
+    __table_args__: ClassVar[Any] = (
+        PrimaryKeyConstraint("invoice_id", "id", "started_at"),
+        {"postgresql_partition_by": "RANGE (started_at)"},
+    )
 
-    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    invoice_id: UUID = Field(foreign_key="invoice.id")
+    id: int = Field(sa_column=numbered("attempt_id_seq"))
+    invoice_id: UUID
     number: int
     kind: str = Field(sa_column=Column(Text, nullable=False))
     epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
@@ -230,10 +271,13 @@ class EventRow(SQLModel, table=True):
     """One fact in the life of an invoice, with its cause in words."""
 
     __tablename__ = "event"
-    __table_args__ = (Index("event_invoice", "invoice_id", "id"),)
+    __table_args__: ClassVar[Any] = (
+        PrimaryKeyConstraint("invoice_id", "id", "at"),
+        {"postgresql_partition_by": "RANGE (at)"},
+    )
 
-    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    invoice_id: UUID = Field(foreign_key="invoice.id")
+    id: int = Field(sa_column=numbered("event_id_seq"))
+    invoice_id: UUID
     at: datetime = Field(sa_column=instant())
     kind: str = Field(sa_column=Column(Text, nullable=False))
     source: str | None = Field(default=None, sa_column=Column(Text))

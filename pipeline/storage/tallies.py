@@ -58,7 +58,7 @@ OLDEST_STATES = tuple(state for state in State if state in OPEN_STATES or state 
 # Written out with constants, state by state: only so does the planner see that the partial index serves.
 OLDEST = text(
     " UNION ALL ".join(
-        f"(SELECT state, submitted_at FROM invoice WHERE state = '{state.value}' ORDER BY submitted_at LIMIT 1)"
+        f"(SELECT state, submitted_at FROM invoice_open WHERE state = '{state.value}' ORDER BY submitted_at LIMIT 1)"
         for state in OLDEST_STATES
     )
 )

@@ -28,7 +28,7 @@ TAKE_TURN = text("""
     RETURNING until
 """)
 PENDING = text("""
-    SELECT i.id, i.company_id, i.number, i.channel, i.seen_at, p.since FROM invoice AS i
+    SELECT i.id, i.company_id, i.number, i.channel, i.seen_at, p.since FROM invoice_open AS i
     JOIN unnest(CAST(:companies AS uuid[]), CAST(:channels AS text[]), CAST(:befores AS timestamptz[]))
         AS a (company_id, channel, before) ON a.company_id = i.company_id AND a.channel = coalesce(i.channel, '')
     CROSS JOIN LATERAL (
@@ -59,11 +59,12 @@ END_LOST = text("""
 # Where nothing is left to be asked about, nobody will ever answer.
 SILENT = text("""
     SELECT id, name, look_failing_since, looked_at FROM company WHERE look_failing_since <= :before
-        AND EXISTS (SELECT 1 FROM invoice WHERE company_id = company.id AND look_at IS NOT NULL)
+        AND EXISTS (SELECT 1 FROM invoice_open WHERE company_id = company.id AND look_at IS NOT NULL)
 """)
 # The words of both ways to be set aside (domain/decision.py, storage/claim_statements.py).
 SET_ASIDE = text("""
-    SELECT id FROM invoice WHERE state = 'held' AND held_for = 'person' AND reason LIKE '%ended the worker %set aside%'
+    SELECT id FROM invoice_open
+    WHERE state = 'held' AND held_for = 'person' AND reason LIKE '%ended the worker %set aside%'
     ORDER BY changed_at LIMIT :limit
 """)
 ROUNDS = text("SELECT rung_at, done_at FROM lease WHERE name = :name AND rung_at IS NOT NULL")
@@ -71,9 +72,9 @@ ROUNDS = text("SELECT rung_at, done_at FROM lease WHERE name = :name AND rung_at
 OLDEST_DUE = text("""
     SELECT c.id, c.name, least(d.due_at, s.since) AS due_at FROM company AS c
     LEFT JOIN LATERAL (
-        SELECT due_at FROM invoice WHERE company_id = c.id AND state IN ('queued', 'waiting', 'in_doubt')
+        SELECT due_at FROM invoice_open WHERE company_id = c.id AND state IN ('queued', 'waiting', 'in_doubt')
         ORDER BY due_at LIMIT 1) AS d ON true
-    LEFT JOIN (SELECT company_id, min(changed_at) AS since FROM invoice
+    LEFT JOIN (SELECT company_id, min(changed_at) AS since FROM invoice_open
         WHERE lease_until IS NOT NULL AND state = 'queued' GROUP BY company_id) AS s ON s.company_id = c.id
     WHERE c.hold_reason IS NULL AND least(d.due_at, s.since) <= :before ORDER BY 3
 """)

@@ -19,7 +19,7 @@ from pipeline.storage.ways_words import say_way
 
 ADDRESSES = ("recipient_eia", "recipient_operator", "recipient_email")
 """The options of an upload that say where to; they win over the document (contract section 2)."""
-LOCK_INVOICE = text("SELECT state FROM invoice WHERE id = :id FOR NO KEY UPDATE")
+LOCK_INVOICE = text("SELECT state FROM invoice_open WHERE id = :id FOR NO KEY UPDATE")
 END = text("""
     UPDATE way_out SET status = :status, outcome = :outcome, finished_at = :finished_at, lease_until = NULL
     WHERE id = :id AND epoch = :epoch AND status = 'begun' RETURNING id
@@ -29,33 +29,41 @@ NOTE = text("""
     VALUES (:id, :now, :kind, :source, :target, :cause)
 """)
 TO_ACCEPTED = text("""
-    UPDATE invoice SET state = 'accepted', reason = :reason, look_at = :look_at, looks = 0, route_at = NULL,
+    UPDATE invoice_open AS invoice
+    SET state = 'accepted', reason = :reason, look_at = :look_at, looks = 0, route_at = NULL,
         channel = coalesce(:channel, channel), changed_at = :now
     WHERE id = :id AND state = 'failed' RETURNING id
 """)
 # The budget begins anew; the probe finds nothing, as it did before, and the same bytes go under the same UUID.
 TO_DOUBT = text("""
-    UPDATE invoice SET state = 'in_doubt', reason = :reason, refusal = NULL, give_up_at = NULL, tries = 0,
+    UPDATE invoice_open AS invoice
+    SET state = 'in_doubt', reason = :reason, refusal = NULL, give_up_at = NULL, tries = 0,
         due_at = :now, lease_until = NULL, route_at = NULL, epoch = nextval('epoch'), changed_at = :now
     WHERE id = :id AND state = 'refused' RETURNING id
 """)
 TO_SUPERSEDED = text("""
-    UPDATE invoice SET state = 'superseded', reason = :reason, look_at = NULL, route_at = NULL, changed_at = :now
+    UPDATE invoice_open AS invoice
+    SET state = 'superseded', reason = :reason, look_at = NULL, route_at = NULL, changed_at = :now
     WHERE id = :id AND state = :source RETURNING id
 """)
 SUCCEED = text("""
-    INSERT INTO invoice (id, company_id, batch_id, document_sha256, size, filename, reference, options, state, epoch,
-        due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name, buyer_name,
-        priority, submitted_at, changed_at, supersedes)
-    SELECT :successor, company_id, batch_id, document.sha256, document.size, coalesce(:filename, filename), reference,
+    INSERT INTO invoice_open (id, company_id, batch_id, document_sha256, document_at, size, filename, reference,
+        options, state, epoch, due_at, uploads, tries, looks, number, format, issue_date, total, currency, seller_name,
+        buyer_name, priority, submitted_at, changed_at, supersedes)
+    SELECT :successor, company_id, batch_id, document.sha256, document.created_at, document.size,
+        coalesce(:filename, filename), reference,
         CASE WHEN :readdressed THEN options - CAST(:addresses AS text[]) ELSE options END,
         'queued', 0, :now, 0, 0, 0, number, format, issue_date, total, currency, seller_name, buyer_name,
         priority, :now, :now, invoice.id
-    FROM invoice JOIN document ON document.sha256 = coalesce(CAST(:sha256 AS bytea), document_sha256)
-    WHERE invoice.id = :id ON CONFLICT DO NOTHING RETURNING id
+    FROM invoice_open AS invoice CROSS JOIN LATERAL (
+        SELECT sha256, document.size, created_at FROM document
+        WHERE sha256 = coalesce(CAST(:sha256 AS bytea), document_sha256)
+        ORDER BY created_at DESC LIMIT 1) AS document
+    WHERE invoice.id = :id AND NOT EXISTS (SELECT 1 FROM invoice_key WHERE id = :successor)
+    ON CONFLICT DO NOTHING RETURNING id
 """)
 REWRITE_HEADER = text("""
-    UPDATE invoice SET number = :number, format = :format, issue_date = :issue_date, total = :total,
+    UPDATE invoice_open AS invoice SET number = :number, format = :format, issue_date = :issue_date, total = :total,
         currency = :currency, seller_name = :seller_name, buyer_name = :buyer_name WHERE id = :successor
 """)
 CAUSE = text("SELECT cause FROM route_case WHERE id = :id")

@@ -39,7 +39,7 @@ CLAIM = text(f"""
 INTEND = text("""
     UPDATE way_out SET asked = asked + 1, asked_at = :now, actions_before = :actions, lease_until = :until
     WHERE id = :id AND epoch = :epoch AND status = 'begun'
-        AND EXISTS (SELECT 1 FROM invoice WHERE id = way_out.invoice_id AND state = 'failed')
+        AND EXISTS (SELECT 1 FROM invoice_open WHERE id = way_out.invoice_id AND state = 'failed')
     RETURNING asked
 """)
 PUT_OFF = text("""

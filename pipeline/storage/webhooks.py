@@ -11,6 +11,7 @@ from sqlmodel import Session, select
 
 from pipeline.domain.document_values import clean_text
 from pipeline.storage.case_tables import WebhookRow
+from pipeline.storage.shelving import bring_back
 from pipeline.storage.vault import Vault
 
 PATH = "/webhooks/"
@@ -25,11 +26,11 @@ HINT = text("""
     WITH hook AS (
         SELECT company_id FROM webhook WHERE secret_sha256 = :secret
     ), before AS (
-        SELECT i.id, i.look_at FROM invoice AS i JOIN hook ON hook.company_id = i.company_id
+        SELECT i.id, i.look_at FROM invoice_open AS i JOIN hook ON hook.company_id = i.company_id
         WHERE i.id = CAST(:invoice_id AS uuid) AND i.state IN ('accepted', 'delivered', 'failed')
         FOR UPDATE OF i
     ), hinted AS (
-        UPDATE invoice SET look_at = :now FROM before
+        UPDATE invoice_open AS invoice SET look_at = :now FROM before
         WHERE invoice.id = before.id AND (before.look_at IS NULL OR before.look_at > :soon)
         RETURNING invoice.id, invoice.state
     ), noted AS (
@@ -111,6 +112,8 @@ def store_hint(session: Session, secret_sha256: bytes, *, invoice_id: UUID | Non
     found = session.connection().execute(HINT, parameters).one()
     if not found.is_known:
         return Hint.UNKNOWN_SECRET
+    if not found.is_followed and invoice_id is not None and bring_back(session, [invoice_id]):
+        found = session.connection().execute(HINT, parameters).one()
     if not found.is_followed:
         return Hint.NOT_FOLLOWED
     return Hint.STORED if found.is_hinted else Hint.ALREADY_DUE

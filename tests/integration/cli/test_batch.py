@@ -105,6 +105,18 @@ def test_waiting_ends_when_the_batch_is_complete(
     assert shell("batch", "wait", "november", "--timeout", "0").exit_code == 1
 
 
+def test_waiting_in_a_terminal_shows_the_progress(shell: Shell, write_invoice: Write, monkeypatch: pytest.MonkeyPatch):
+    """What is waited for is seen to move; what was waited for stays on the screen."""
+    send(shell, write_invoice, 2)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    result = shell("batch", "wait", "november", "--timeout", "1.2")
+
+    assert result.exit_code == 1
+    assert result.stderr.count("0.0% through") >= 2
+    assert "0.0% through" in result.stdout
+
+
 def test_what_comes_after_the_completion_is_told(
     shell: Shell, write_invoice: Write, database: Database, database_url: str
 ):
@@ -135,15 +147,15 @@ def test_a_batch_can_be_closed_by_hand(shell: Shell, write_invoice: Write, datab
 def test_who_will_miss_the_cut_off_is_told_before(
     shell: Shell, write_invoice: Write, monkeypatch: pytest.MonkeyPatch, database_url: str
 ):
-    """At one in ten seconds and half a minute to go, those beyond are counted, on the board and for the batch."""
-    monkeypatch.setenv("POSTILJON_UPLOADS_PER_SECOND", "0.1")
-    at = (datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=2)).isoformat()
-    send(shell, write_invoice, 30, "--deadline", at)
+    """At one in a hundred seconds and an hour to go, those beyond are counted, on the board and for the batch."""
+    monkeypatch.setenv("POSTILJON_UPLOADS_PER_SECOND", "0.01")
+    at = (datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=1)).isoformat()
+    send(shell, write_invoice, 45, "--deadline", at)
     send(shell, write_invoice, 5, batch="whenever")
 
     board, batch = shell.json("board"), shell.json("batch", "show", "november")
 
-    assert 15 <= board["cut_offs"]["will_miss"] <= 24
+    assert 5 <= board["cut_offs"]["will_miss"] <= 15
     assert batch["will_miss"] == pytest.approx(board["cut_offs"]["will_miss"], abs=2)
     assert shell.json("batch", "show", "whenever")["will_miss"] == 0
     assert "will miss the cut-off at the present speed" in shell("board", "--once").stdout

@@ -85,7 +85,7 @@ def test_what_was_submitted_before_keeps_its_deadline(shell: Shell, write_invoic
 
 def test_the_help_says_whose_time_is_meant(shell: Shell):
     """`--help` states the time zone rule."""
-    told = " ".join(shell("send", "--help").stdout.split())
+    told = " ".join(shell("send", "--help").stdout.replace("│", " ").split())
 
     assert "--deadline" in told
     assert "this machine's" in told

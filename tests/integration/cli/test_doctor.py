@@ -39,9 +39,9 @@ def invoice(database: Database) -> str:
     change(database, "INSERT INTO document VALUES (:sha, '', 0, 'xml', now()) ON CONFLICT DO NOTHING", sha=b"x")
     change(
         database,
-        "INSERT INTO invoice (id, company_id, document_sha256, size, filename, options, state, epoch, due_at, uploads,"
-        " tries, looks, format, submitted_at, changed_at) VALUES (:id, :company, :sha, 0, 'a.xml', '{}', 'queued', 0,"
-        " :due, 0, 0, 0, 'finvoice', now(), now())",
+        "INSERT INTO invoice (id, company_id, document_sha256, document_at, size, filename, options, state, epoch, due_at,"
+        " uploads, tries, looks, format, submitted_at, changed_at) VALUES (:id, :company, :sha, now(), 0, 'a.xml', '{}',"
+        " 'queued', 0, :due, 0, 0, 0, 'finvoice', now(), now())",
         **parameters,
     )
     return str(parameters["id"])

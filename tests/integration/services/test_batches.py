@@ -8,12 +8,16 @@ from uuid import uuid4
 
 import pytest
 
+from pipeline.bootstrap import Machine
 from pipeline.domain.outcome import Outcome
 from pipeline.services import batches as batch_service
 from pipeline.services.submit import submit
 from pipeline.services.watch import Watch
+from pipeline.settings import settings_from
 from pipeline.storage import alarms, batches
 from pipeline.storage.cancelling import cancel_invoices
+from pipeline.storage.vault import new_key
+from tests.arming import INSTANCE_KEY
 
 from .line import K, Line, document
 from .test_watch import Rules
@@ -143,6 +147,22 @@ def test_an_alarm_tells_who_will_miss_the_cut_off(database, vault, caplog):
     )
     look(watch)
     assert on(line) == []
+
+
+def test_a_process_remembers_its_last_look(line, database_url):
+    """The watch that a worker's task asks its process for is the same at every ring, else no alarm would ever come."""
+    send(line, deadline=line.clock())
+    variables = {"DATABASE_URL": database_url, "ENCRYPTION_KEY": new_key(), "INSTANCE_KEY": INSTANCE_KEY}
+    machine = Machine(settings_from({f"POSTILJON_{name}": value for name, value in variables.items()}))
+
+    async def rings():
+        await machine.watch.run(uuid4())
+        await machine.watch.run(uuid4())
+        await machine.close()
+
+    asyncio.run(rings())
+
+    assert [alarm.company_id for alarm in on(line)] == [line.company]
 
 
 def on(line):

@@ -16,10 +16,10 @@ from pipeline.storage import claims, companies
 from .line import Line, document
 
 FILL = """
-    INSERT INTO invoice (id, company_id, document_sha256, size, filename, options, state, epoch, due_at, uploads, tries,
-        looks, format, submitted_at, changed_at)
-    SELECT gen_random_uuid(), :company, (SELECT sha256 FROM document LIMIT 1), 1000, 'invoice.xml', '{}', 'queued', 0,
-        :now, 0, 0, 0, 'UNKNOWN', :now, :now
+    INSERT INTO invoice (id, company_id, document_sha256, document_at, size, filename, options, state, epoch, due_at,
+        uploads, tries, looks, format, submitted_at, changed_at)
+    SELECT gen_random_uuid(), :company, (SELECT sha256 FROM document LIMIT 1), :now, 1000, 'invoice.xml', '{}', 'queued',
+        0, :now, 0, 0, 0, 'UNKNOWN', :now, :now
     FROM generate_series(1, :count)
 """
 COMPANIES = """

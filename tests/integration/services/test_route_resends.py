@@ -173,10 +173,10 @@ def test_second_successor_is_refused_by_the_database(line):
     uuid = opened(line)
     way_out = plan(line, uuid, Way.RESEND)
     line.change(
-        "INSERT INTO invoice (id, company_id, document_sha256, size, filename, options, state, epoch, due_at, uploads,"
-        " tries, looks, format, submitted_at, changed_at, supersedes)"
-        " SELECT gen_random_uuid(), company_id, document_sha256, size, filename, options, 'queued', 0, :now, 0, 0, 0,"
-        " format, :now, :now, id FROM invoice WHERE id = :id",
+        "INSERT INTO invoice (id, company_id, document_sha256, document_at, size, filename, options, state, epoch, due_at,"
+        " uploads, tries, looks, format, submitted_at, changed_at, supersedes)"
+        " SELECT gen_random_uuid(), company_id, document_sha256, document_at, size, filename, options, 'queued', 0, :now,"
+        " 0, 0, 0, format, :now, :now, id FROM invoice WHERE id = :id",
         id=uuid,
         now=line.clock(),
     )

@@ -213,3 +213,20 @@ def test_the_clock_is_ours_when_none_is_given(line):
         submitted = submit(session, company="Acme", content=document(), filename="x.xml")
 
     assert before <= line.row(submitted.uuid).submitted_at <= datetime.now(UTC)
+
+
+def test_a_uuid_whose_record_is_gone_is_refused_and_never_sent(line):
+    """Retention removes records, not UUIDs: submitted again, nothing is written and nothing leaves."""
+    content, uuid = document(), uuid4()
+    with line.database.transaction() as session:
+        send(session, line, content, uuid=uuid)
+    line.work()
+    line.change("DELETE FROM invoice WHERE id = :id", id=uuid)
+    before = counts(line)
+
+    with line.database.transaction() as session, pytest.raises(UuidConflictError, match="never sent again"):
+        send(session, line, content, uuid=uuid)
+
+    line.work()
+    assert counts(line) == before
+    assert line.operator.uploads == [uuid]

@@ -29,10 +29,10 @@ def add_company(database, vault, name="Acme"):
     return company_id
 
 
-def new_invoice(company_id, *, batch=None, content=None):
+def new_invoice(company_id, *, batch=None, content=None, uuid=None):
     content = content or f"<Finvoice>{uuid4()}</Finvoice>".encode()
     return NewInvoice(
-        id=uuid4(),
+        id=uuid or uuid4(),
         company_id=company_id,
         content=content,
         sha256=hashlib.sha256(content).digest(),

@@ -12,6 +12,7 @@ from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
 from pipeline.embedded.ports import free_port
 from pipeline.storage import schema
 from pipeline.storage.database import Database, translated
+from pipeline.storage.partitions import part_names
 
 from .rows import NOW, change, insert_invoice, new_invoice, query, queue
 
@@ -110,9 +111,12 @@ def documents_on_small_disk(database, small_disk):
     name = f"small_{os.getpid()}"
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"CREATE TABLESPACE {name} LOCATION '{small_disk}'"))
-        connection.execute(text(f"ALTER TABLE document SET TABLESPACE {name}"))
+        parts = part_names(connection, "document")
+        for part in parts:
+            connection.execute(text(f"ALTER TABLE {part} SET TABLESPACE {name}"))
         yield
-        connection.execute(text("ALTER TABLE document SET TABLESPACE pg_default"))
+        for part in parts:
+            connection.execute(text(f"ALTER TABLE {part} SET TABLESPACE pg_default"))
         connection.execute(text(f"DROP TABLESPACE {name}"))
 
 

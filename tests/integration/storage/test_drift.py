@@ -25,10 +25,10 @@ def test_code_and_migrations_agree(database):
         ),
         ("ALTER TABLE invoice ADD CHECK (uploads < 99)", "only in the migrations: .*uploads < 99"),
         (
-            "DO $$ BEGIN DROP INDEX invoice_due; CREATE INDEX invoice_due ON invoice (company_id) WHERE state = 'queued'; END $$",
+            "DO $$ BEGIN DROP INDEX invoice_due; CREATE INDEX invoice_due ON invoice_open (company_id) WHERE state = 'queued'; END $$",
             "only in the migrations: .*WHERE .state = 'queued'",
         ),
-        ("ALTER TABLE event DROP CONSTRAINT event_invoice_id_fkey", "event_invoice_id_fkey"),
+        ("ALTER TABLE alarm DROP CONSTRAINT alarm_invoice_id_fkey", "alarm_invoice_id_fkey"),
         ("DELETE FROM transition WHERE source = 'delivered'", "move only in the code: delivered to failed"),
         ("INSERT INTO transition VALUES ('in_doubt', 'sending')", "move only in the migrations: in_doubt to sending"),
     ],

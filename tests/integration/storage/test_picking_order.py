@@ -39,10 +39,10 @@ PLANS = {
     ),
 }
 FILL = """
-    INSERT INTO invoice (id, company_id, document_sha256, size, filename, options, state, epoch, due_at, uploads, tries,
-        looks, format, submitted_at, changed_at, deadline, priority)
-    SELECT gen_random_uuid(), :company, :sha256, 1000, 'invoice.xml', '{{}}', 'queued', 0, {due}, 0, 0, 0, 'UNKNOWN', :now,
-        :now, {deadline}, {priority}
+    INSERT INTO invoice (id, company_id, document_sha256, document_at, size, filename, options, state, epoch, due_at,
+        uploads, tries, looks, format, submitted_at, changed_at, deadline, priority)
+    SELECT gen_random_uuid(), :company, :sha256, :now, 1000, 'invoice.xml', '{{}}', 'queued', 0, {due}, 0, 0, 0, 'UNKNOWN',
+        :now, :now, {deadline}, {priority}
     FROM generate_series(1, 100000) AS number
 """
 

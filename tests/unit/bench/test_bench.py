@@ -100,7 +100,7 @@ def test_page_marks_noise_and_names_the_command():
     result = {
         "command": "postiljon bench status",
         "noisy": True,
-        "load_before": 9.5,
+        "busy_before": 0.9,
         "rows": [{"value": "10 pending", "calls": 1}],
     }
 

@@ -29,7 +29,7 @@ def test_order_is_the_same_whatever_is_held_at_a_time(folder, window):
     """However few names are held, everything is found once, by name, files before the folders beside them."""
     found = [os.path.relpath(str(each), folder) for each in walk(str(folder), window=window)]
 
-    own = sorted(name for name in os.listdir(folder) if name[0] != "." and name not in {"a", "b"})
+    own = sorted(each.name for each in folder.iterdir() if each.name[0] != "." and each.name not in {"a", "b"})
     assert found == [*own, "a/y.xml", "a/deep/x.xml", "b/y.xml", "b/deep/x.xml"]
 
 
@@ -43,7 +43,9 @@ def test_folder_that_cannot_be_listed_is_told_and_the_rest_found(tmp_path):
 
 def test_files_are_counted_before_they_are_walked(folder):
     assert count(str(folder)) == sum(1 for _ in walk(str(folder)))
-    assert count_files([str(folder), f"{folder}/0*.xml", str(folder / "missing"), "-", "a\0b"]) == count(str(folder)) + 53
+    assert (
+        count_files([str(folder), f"{folder}/0*.xml", str(folder / "missing"), "-", "a\0b"]) == count(str(folder)) + 53
+    )
 
 
 def test_seen_files_are_known_by_inode_and_device():

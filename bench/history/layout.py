@@ -4,9 +4,25 @@ Each statement takes its invoices from the temporary table `drawn`, one row an i
 leaves from `event_step`, `attempt_step` and `action_step`.
 """
 
+from datetime import datetime
 from typing import Final
 
-INDEXED: Final = ("invoice", "attempt", "event", "operator_action", "document", "failure", "route_case", "way_out")
+from sqlalchemy import text
+from sqlmodel import Session
+
+from pipeline.storage import partitions
+
+INDEXED: Final = (
+    "invoice_key",
+    "invoice",
+    "attempt",
+    "event",
+    "operator_action",
+    "document",
+    "failure",
+    "route_case",
+    "way_out",
+)
 """Whose indexes are dropped before much is written and made anew after."""
 
 STEPS: Final = """
@@ -66,7 +82,7 @@ BATCHES: Final = """
 """
 DOCUMENTS: Final = """
     INSERT INTO document (sha256, content, size, kind, created_at)
-    SELECT sha256, content, length(content), 'XML', '{begins_at}' FROM drawn CROSS JOIN LATERAL (
+    SELECT sha256, content, length(content), 'XML', times[1] FROM drawn CROSS JOIN LATERAL (
         SELECT convert_to('<Finvoice Version="3.0"><InvoiceNumber>' || number || '</InvoiceNumber><!--'
             || repeat(md5(number), {document_bytes} / 32) || '--></Finvoice>', 'UTF8') AS content) AS written
     WHERE g < {documents}
@@ -77,9 +93,9 @@ INVOICES: Final = """
         reason, epoch, uploads, attempts, tries, last_upload_at, operator_status, operator_state, channel, seen_at,
         supersedes, looks, number, format, issue_date, total, currency, seller_name, buyer_name, submitted_at,
         accepted_at, changed_at)
-    SELECT id, CAST(to_char(times[5], 'YYYYMM') AS int), company_id, batch_id, sha256, '{begins_at}',
-        4000 + three % 20000, filename, '{{}}', state, reason, epoch, uploads,
-        (SELECT count(*) FROM attempt_step AS s WHERE s.way = drawn.way), tries,
+    SELECT id, CAST(to_char(times[4] + interval '45 days', 'YYYYMM') AS int), company_id, batch_id, sha256,
+        CASE WHEN g < {documents} THEN times[1] END, 4000 + three % 20000, filename, '{{}}', state, reason, epoch,
+        uploads, (SELECT count(*) FROM attempt_step AS s WHERE s.way = drawn.way), tries,
         CASE WHEN uploads > 0 THEN times[3] END,
         CASE WHEN accepted THEN CASE state WHEN 'delivered' THEN 'DELIVERED' ELSE 'FAILED' END END,
         CASE WHEN accepted THEN CASE state WHEN 'delivered' THEN 1 ELSE 99 END END,
@@ -199,3 +215,14 @@ BACKLOG: Final = """
         0, 0, 0, 'FINVOICE', company_name, at, at
     FROM numbered
 """
+
+
+def make_past_months(session: Session, *, since: datetime, now: datetime) -> None:
+    """Give empty tables the parts that they would have if they were in use since an instant."""
+    connection = session.connection()
+    for table in (*partitions.MONTHLY, "invoice"):
+        for name in partitions.part_names(connection, table):
+            if name.removeprefix(f"{table}_")[:4].isdigit():
+                connection.execute(text(f"DROP TABLE {name}"))
+    months = (now.year - since.year) * 12 + now.month - since.month
+    partitions.make_months(connection, now=since, ahead=months + partitions.MONTHS_AHEAD)

@@ -19,9 +19,9 @@ from sqlalchemy.engine import make_url
 
 from bench.history import layout, shape
 from pipeline.domain.credentials import CompanyCredentials
+from pipeline.storage.clock import read_clock
 from pipeline.storage.companies import save_company
 from pipeline.storage.database import Database
-from pipeline.storage.partitions import make_shelves
 from pipeline.storage.tallies import fold
 from pipeline.storage.vault import Vault
 
@@ -33,8 +33,10 @@ MUCH = 50_000
 FOLD_PIECE = 50_000
 INDEXES = """
     SELECT c.relname AS name, replace(pg_get_indexdef(c.oid), ' ON ONLY ', ' ON ') AS definition
-    FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_class AS t ON t.oid = i.indrelid
-    WHERE t.relname = ANY(%s) AND t.relnamespace = 'public'::regnamespace AND NOT c.relispartition
+    FROM pg_class AS whole
+    CROSS JOIN LATERAL (SELECT whole.oid UNION SELECT relid FROM pg_partition_tree(whole.oid)) AS t (oid)
+    JOIN pg_index AS i ON i.indrelid = t.oid JOIN pg_class AS c ON c.oid = i.indexrelid
+    WHERE whole.relname = ANY(%s) AND whole.relnamespace = 'public'::regnamespace AND NOT c.relispartition
         AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = c.oid)
 """
 
@@ -90,8 +92,9 @@ def write_history(database: Database, plan: Plan, *, first: int, last: int) -> W
     """Write the invoices numbered `first` to `last` - 1; the companies are there, the earlier invoices too."""
     url = make_url(database.engine.url).set(drivername="postgresql").render_as_string(hide_password=False)
     began = time.monotonic()
-    with database.transaction() as session:
-        make_shelves(session, since=plan.begins_at)
+    if first == 0:
+        with database.transaction() as session:
+            layout.make_past_months(session, since=plan.begins_at, now=read_clock(session))
     with _connect(url) as connection:
         _prepare(connection, plan)
         connection.execute(_filled(layout.BATCHES, plan))

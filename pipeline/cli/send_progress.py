@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
-
-from rich.progress import BarColumn, Progress, TextColumn
+from typing import TYPE_CHECKING, Self
 
 from pipeline.cli.output import err
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LINE_SECONDS = 5.0
 SHOWN_FROM = 500
@@ -63,6 +64,9 @@ class SendProgress:
 
     def _draw(self) -> None:
         if self._bar is None:
+            # Most sends are of one file and show no bar.
+            from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
             bar = BarColumn(bar_width=24)
             self._bar = Progress(bar, TextColumn("{task.description}"), console=err(), transient=True)
             self._bar.add_task("", total=self._total)

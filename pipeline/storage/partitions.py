@@ -87,17 +87,6 @@ def make_months_soon(session: Session, *, now: datetime) -> list[str]:
     return make_months(connection, now=now)
 
 
-def make_shelves(session: Session, *, since: datetime) -> None:
-    """Make the shelves of earlier months, which an installation as old would have."""
-    connection = session.connection()
-    there = set(_months_of(connection, "invoice"))
-    month = _month_of(since)
-    while month < max(there):
-        if month not in there:
-            _make_month(connection, "invoice", month)
-        month = _later(month)
-
-
 def _months_of(connection: Connection, table: str) -> list[tuple[int, int]]:
     suffixes = [name.removeprefix(f"{table}_").split("_") for name in part_names(connection, table)]
     return [(int(year), int(month)) for year, month in (each for each in suffixes if len(each) == 2)]  # noqa: PLR2004

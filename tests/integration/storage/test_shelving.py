@@ -112,6 +112,27 @@ def test_a_failure_is_put_away_when_its_case_is_closed(database, company):
     assert shelve(database) == 1
 
 
+@pytest.mark.parametrize(
+    "waits",
+    [
+        (
+            "INSERT INTO way_out (case_id, invoice_id, kind, fields, chosen_by, status, not_before, epoch, asked, planned_at)"
+            " SELECT id, invoice_id, 'resend', '{}', 'rule', 'planned', opened_at, 0, 0, opened_at FROM route_case"
+        ),
+        (
+            "INSERT INTO alarm (kind, subject, invoice_id, told, raised_at)"
+            " SELECT 'lost', 'x', invoice_id, 'told', opened_at FROM route_case"
+        ),
+    ],
+    ids=["way-out", "alarm"],
+)
+def test_what_waits_for_a_way_out_or_has_an_alarm_stays(database, company, waits):
+    open_case(database, company, finish(database, company), "resolved")
+    change(database, waits)
+
+    assert shelve(database) == 0
+
+
 def test_what_was_delivered_lately_or_has_just_ended_waits(database, company):
     """The daily pass asks about what was delivered lately, and finds it among the open ones alone."""
     finish(database, company)

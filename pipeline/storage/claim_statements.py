@@ -15,9 +15,8 @@ CLAIM_UPLOADS = text("""
         ORDER BY id FOR UPDATE
     ), claimed AS (
         UPDATE invoice_open AS invoice SET state = 'sending', lease_until = :until, due_at = NULL,
-            uploads = uploads + 1, attempts = attempts + 1, unfinished = unfinished + 1, last_upload_at = :now,
-            give_up_at = coalesce(give_up_at, :give_up_at),
-            reason = NULL, changed_at = :now
+            uploads = uploads + 1, attempts = attempts + 1, unfinished = unfinished + 1, begun_epoch = :epoch,
+            last_upload_at = :now, give_up_at = coalesce(give_up_at, :give_up_at), reason = NULL, changed_at = :now
         FROM locked WHERE invoice.id = locked.id
         RETURNING invoice.*, locked.state AS source, locked.last_upload_at AS earlier_upload_at
     ), noted AS (
@@ -35,13 +34,12 @@ CLAIM_UPLOADS = text("""
         WHERE sha256 = claimed.document_sha256 AND created_at = claimed.document_at LIMIT 1) AS document
 """)
 LOCK_DOUBTS = text("SELECT 1 FROM invoice_open WHERE id = ANY(:ids) AND state = 'in_doubt' ORDER BY id FOR UPDATE")
-CLAIM_PROBES = text(f"""
+CLAIM_PROBES = text("""
     WITH claimed AS (
         UPDATE invoice_open AS invoice SET lease_until = :until, due_at = :until, unfinished = unfinished + 1,
-            attempts = attempts + 1, give_up_at = coalesce(give_up_at, :give_up_at), changed_at = :now
-        WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now
-            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch
-                AND {SINCE_SUBMITTED})
+            attempts = attempts + 1, begun_epoch = :epoch, give_up_at = coalesce(give_up_at, :give_up_at),
+            changed_at = :now
+        WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now AND begun_epoch <> :epoch
         RETURNING invoice.*
     ), noted AS (
         INSERT INTO event (invoice_id, at, kind, source, target, cause)
@@ -63,8 +61,7 @@ SET_ASIDE = text(f"""
     WITH poisoned AS (
         SELECT id FROM invoice_open AS invoice
         WHERE id = ANY(:ids) AND epoch = :epoch AND state = 'in_doubt' AND lease_until > :now AND unfinished >= :deaths
-            AND NOT EXISTS (SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = :epoch
-                AND {SINCE_SUBMITTED})
+            AND begun_epoch <> :epoch
             AND (
                 SELECT count(*) FROM (
                     SELECT kind, outcome FROM attempt WHERE invoice_id = invoice.id AND {SINCE_SUBMITTED}

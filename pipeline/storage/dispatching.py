@@ -18,15 +18,13 @@ from pipeline.domain.state import State
 
 DUE = "state IN ('queued', 'waiting', 'in_doubt') AND due_at <= :now"
 
-# A claimed probe keeps the state in_doubt; the attempt under its epoch tells that a worker has it.
+# A claimed probe keeps the state in_doubt; the epoch it was begun under tells that a worker has it.
 COUNT_IN_FLIGHT = text("""
     SELECT company_id, count(*) AS whole, count(*) FILTER (WHERE NOT begun) AS on_the_way,
         count(*) FILTER (WHERE NOT begun OR changed_at > :since) AS fresh
     FROM (
-        SELECT company_id, changed_at, state = 'sending' OR (state = 'in_doubt' AND EXISTS (
-            SELECT 1 FROM attempt WHERE invoice_id = invoice.id AND epoch = invoice.epoch
-                AND started_at >= invoice.submitted_at - interval '1 day')) AS begun
-        FROM invoice_open AS invoice WHERE lease_until > :now) AS flying
+        SELECT company_id, changed_at, state = 'sending' OR (state = 'in_doubt' AND begun_epoch = epoch) AS begun
+        FROM invoice_open WHERE lease_until > :now) AS flying
     GROUP BY company_id
 """)
 FIND_CONTENDERS = text(f"""

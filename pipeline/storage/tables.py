@@ -203,6 +203,8 @@ class InvoiceRow(SQLModel, table=True):
     uploads: int = Field(default=0)
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     """The number of its latest attempt."""
+    begun_epoch: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    """The epoch under which a worker last began with it."""
     tries: int = Field(default=0)
     refusal: str | None = Field(default=None, sa_column=Column(Text))
     give_up_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))

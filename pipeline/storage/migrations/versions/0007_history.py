@@ -200,6 +200,7 @@ def _shelve_invoices(connection: sa.Connection) -> None:
     month, shelf = f"invoice_{last:%Y_%m}", f"{last:%Y%m}"
     indexes = _drop_indexes_and_triggers(connection, "invoice")
     op.execute("ALTER TABLE invoice ADD COLUMN attempts integer NOT NULL DEFAULT 0")
+    op.execute("ALTER TABLE invoice ADD COLUMN begun_epoch bigint NOT NULL DEFAULT 0")
     op.execute("ALTER TABLE invoice ADD COLUMN document_at timestamptz")
     # A default that was there when the column came is kept once for the whole table: no row is written.
     op.execute(f"ALTER TABLE invoice ADD COLUMN shelf integer NOT NULL DEFAULT {shelf}")

@@ -44,7 +44,21 @@ def test_a_claim_writes_state_attempt_and_event_before_anything_leaves(database,
         ("submitted", None, "queued"),
         ("upload_begun", "queued", "sending"),
     ]
-    assert claimed.content.startswith(b"<Finvoice>")
+    with database.transaction() as session:
+        content = claims.read_documents(session, [claimed])[invoice_id]
+    assert content.startswith(b"<Finvoice>")
+    assert len(content) == claimed.size
+
+
+@pytest.mark.parametrize("slice_bytes", [1, 7, 1024])
+def test_a_big_document_is_read_in_slices_and_whole(database, company, monkeypatch, slice_bytes):
+    """However it is read, the very bytes that were submitted come."""
+    (invoice_id,) = queue(database, company)
+    (claimed,) = claim(database, [invoice_id], epoch=stamp(database, [invoice_id]))
+    with database.transaction() as session:
+        whole = claims.read_documents(session, [claimed])[invoice_id]
+        monkeypatch.setattr("pipeline.storage.claims.SLICE_BYTES", slice_bytes)
+        assert claims.read_documents(session, [claimed])[invoice_id] == whole
 
 
 def test_a_record_moves_and_tells_why(database, company):

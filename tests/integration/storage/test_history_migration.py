@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from pipeline.domain.state import State
-from pipeline.storage import schema
+from pipeline.storage import claims, schema
 from pipeline.storage.database import Database
 from pipeline.storage.shelving import bring_back
 from pipeline.storage.submissions import insert_invoice
@@ -124,7 +124,7 @@ class Old:
 
     def everything(self):
         """All rows but for what the new tables add to an invoice."""
-        added = "- 'shelf' - 'attempts' - 'document_at'"
+        added = "- 'shelf' - 'attempts' - 'begun_epoch' - 'document_at'"
         found = {"invoice": query(self.database, f"SELECT to_jsonb(i) {added} AS row FROM invoice AS i ORDER BY id")}
         for table in TABLES:
             found[table] = query(self.database, f"SELECT to_jsonb(t) AS row FROM {table} AS t ORDER BY t::text")
@@ -172,7 +172,8 @@ def test_work_goes_on_after_the_migration(old):
         assert not insert_invoice(session, new_invoice(old.company, uuid=old.id("old cancelled")), now=NOW)
         assert insert_invoice(session, new_invoice(old.company), now=NOW)
 
-    assert claimed.content == b"one"
+    with old.database.transaction() as session:
+        assert claims.read_documents(session, [claimed]) == {claimed.id: b"one"}
     numbers = query(old.database, "SELECT number FROM attempt WHERE invoice_id = :id ORDER BY id", id=queued)
     assert [row.number for row in numbers] == [1, 2, 3]
     (back,) = query(old.database, "SELECT shelf, attempts, document_at FROM invoice WHERE id = :id", id=delivered)

@@ -34,13 +34,12 @@ WHOLE = "company_id, batch_id, state, deadline, priority, not_before, submitted_
 SIDES = {
     "INSERT": f"SELECT {WHOLE}, 1 AS n FROM new_rows",
     "DELETE": f"SELECT {WHOLE}, -1 AS n FROM old_rows",
-    "UPDATE": """
-        SELECT o.company_id, side.* FROM new_rows AS n JOIN old_rows AS o USING (id) CROSS JOIN LATERAL (VALUES
-            (o.batch_id, o.state, o.deadline, o.priority, n.not_before, CAST(NULL AS timestamptz), -1),
-            (n.batch_id, n.state, n.deadline, n.priority, n.not_before, CAST(NULL AS timestamptz), 1)
-        ) AS side (batch_id, state, deadline, priority, not_before, submitted_at, n)
-        WHERE o.state <> n.state OR o.batch_id IS DISTINCT FROM n.batch_id OR o.deadline IS DISTINCT FROM n.deadline
-            OR o.priority <> n.priority""",
+    # Both sides whole, and what did not change adds up to nothing: joined by the UUID they would be compared row by row
+    # with each other wherever the plan was made for a statement of few rows.
+    "UPDATE": """SELECT company_id, batch_id, state, deadline, priority, CAST(NULL AS timestamptz) AS not_before,
+            CAST(NULL AS timestamptz) AS submitted_at, -1 AS n FROM old_rows
+        UNION ALL
+        SELECT company_id, batch_id, state, deadline, priority, not_before, NULL, 1 FROM new_rows""",
 }
 
 

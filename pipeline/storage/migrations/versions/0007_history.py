@@ -120,6 +120,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["company_id"], ["company.id"]),
     )
+    for deltas in ("tally_delta", "batch_delta"):
+        op.execute(f"ALTER TABLE {deltas} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)")
     op.execute(DOCUMENT_GUARD)
     op.execute(
         "CREATE TRIGGER document_guard BEFORE UPDATE OR DELETE ON document "
@@ -168,6 +170,8 @@ def _split_by_month(connection: sa.Connection, table: str, column: str, key: str
     end = f"((date_trunc('month', timestamptz '{last:%Y-%m-%d} 12:00Z' AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC')"
     op.execute(f"ALTER TABLE {table} ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE) TO ({end})")
     op.execute(f"CREATE TABLE {table}_other PARTITION OF {table} DEFAULT")
+    if table == "attempt":
+        op.execute(f"ALTER TABLE {first} SET (fillfactor = 80)")
 
 
 def _drop_indexes_and_triggers(connection: sa.Connection, table: str) -> list[sa.Row[tuple[str, str]]]:
@@ -213,7 +217,8 @@ def _shelve_invoices(connection: sa.Connection) -> None:
     # Each of its rows is written several times in a minute and then leaves: it is cleaned early.
     op.execute(
         "CREATE TABLE invoice_open PARTITION OF invoice FOR VALUES IN (0) "
-        "WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05)"
+        "WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, "
+        "autovacuum_analyze_scale_factor = 0.05)"
     )
     op.execute("CREATE TABLE invoice_other PARTITION OF invoice DEFAULT")
     _move_open(connection, month)
@@ -269,11 +274,15 @@ def _index_invoices(indexes: list[sa.Row[tuple[str, str]]], month: str) -> None:
     op.execute("CREATE INDEX invoice_batch ON invoice (batch_id, submitted_at, id) WHERE batch_id IS NOT NULL")
     op.execute("CREATE INDEX invoice_supersedes ON invoice (supersedes) WHERE supersedes IS NOT NULL")
     for index in indexes:
-        if index.name not in {"invoice_submitted", "invoice_number", "invoice_batch"}:
+        if index.name not in {"invoice_submitted", "invoice_number", "invoice_batch", "invoice_look"}:
             definition = index.definition.replace("invoice_open", "invoice_oldest").replace(
                 " ON public.invoice ", " ON invoice_open "
             )
             op.execute(definition)
+    op.execute(
+        "CREATE INDEX invoice_ended ON invoice_open (state, submitted_at, id) "
+        "WHERE state IN ('failed', 'refused', 'superseded', 'cancelled')"
+    )
     op.execute(f"CREATE INDEX invoice_resting ON invoice_open (changed_at) WHERE {RESTING}")
     for table in (month, "invoice_other"):
         op.execute(f"CREATE INDEX {table}_company ON {table} (company_id, submitted_at, id)")

@@ -20,6 +20,13 @@ from sqlmodel import Session
 from pipeline.domain.errors import ConfigurationError, ServiceUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 5
+GONE_SERVER = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A server whose machine vanished ends nothing and answers nothing: after half a minute we take it for gone."""
 STATEMENT_TIMEOUT_MILLISECONDS = 60_000
 """No statement of ours should take a second; this ends one that waits for a lock nobody will release."""
 OPTIONS = " ".join(
@@ -64,6 +71,7 @@ class Database:
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "options": OPTIONS,
                 "cursor_factory": BinaryCursor,
+                **GONE_SERVER,
             },
         )
 

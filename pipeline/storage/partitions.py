@@ -117,6 +117,8 @@ def _make_month(connection: Connection, table: str, month: tuple[int, int]) -> s
 
 
 def _fetch_early(connection: Connection, table: str, name: str, inside: str) -> None:
+    # What is written between the copy and the deletion would go with the latter; attaching needs this lock anyway.
+    connection.execute(text(f"LOCK TABLE {table}_other IN ACCESS EXCLUSIVE MODE"))
     if connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {table}_other WHERE {inside})")).scalar_one():
         connection.execute(text(f"INSERT INTO {name} SELECT * FROM {table}_other WHERE {inside}"))
         connection.execute(text(f"ALTER TABLE {table}_other DISABLE TRIGGER USER"))

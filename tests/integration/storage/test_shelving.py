@@ -1,5 +1,6 @@
 """What is finished is put away and counts as before; what somebody may change is found among the open ones."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from pipeline.storage.reading import read_story
 from pipeline.storage.submissions import insert_invoice, insert_invoices
 from pipeline.storage.webhooks import Hint, hash_secret, store_hint
 
-from .rows import NOW, change, claim, events, invoice, new_invoice, query, queue, record, stamp
+from .rows import NOW, change, claim, events, invoice, new_invoice, query, queue, record, stamp, wait_for_a_lock
 
 LATER = NOW + timedelta(days=30)
 COUNTERS = "SELECT 'tally' AS t, count(*) AS n FROM tally_delta UNION ALL SELECT 'batch', count(*) FROM batch_delta"
@@ -271,6 +272,30 @@ def test_months_are_made_ahead_and_once(database):
         assert months[-1] == "2028_02"
         assert months == sorted({*months, *(f"2027_{month:02}" for month in range(1, 13)), "2028_01"})
     assert "event_2027_12" in made
+
+
+def test_nothing_that_is_written_while_a_month_is_made_is_lost(database, company):
+    """Whoever writes at that moment is waited for, and what he wrote goes over like what came before."""
+    # In the first month that is missing: where another were made before, that one would wait already.
+    [(last,)] = query(database, "SELECT max(relname) FROM pg_class WHERE relname ~ '^event_20.._..$'")
+    early = (datetime.strptime(f"{last}_01+0000", "event_%Y_%m_%d%z") + timedelta(days=31)).replace(day=1)
+    (before,) = queue(database, company, now=early)
+    meanwhile = new_invoice(company)
+
+    def make():
+        with database.transaction() as session:
+            partitions.make_months(session.connection(), now=early)
+
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            insert_invoice(session, meanwhile, now=early)
+            making = threads.submit(make)
+            wait_for_a_lock(database)
+        making.result()
+
+    told = query(database, "SELECT tableoid::regclass::text AS part, invoice_id FROM event")
+    assert sorted(told) == sorted((f"event_{early:%Y_%m}", uuid) for uuid in (before, meanwhile.id))
+    assert query(database, "SELECT count(*) FROM document") == [(2,)]
 
 
 def test_what_came_before_its_month_was_made_goes_over(database, company):

@@ -22,7 +22,7 @@ from pipeline.cli.send_report import LINES_IN_A_TERMINAL, JsonObject, Lines, Rep
 from pipeline.cli.send_sources import Sources
 from pipeline.domain.document import DocumentLimits
 from pipeline.domain.errors import InvalidInputError, PostiljonError
-from pipeline.services.batches import begin_run, end_run
+from pipeline.services.batches import BatchRun
 from pipeline.services.lines import AnyLine
 from pipeline.services.ports import Bell
 from pipeline.services.submit_lines import Bulk, Verdict, submit_lines
@@ -135,14 +135,14 @@ def _send(
     with open_database(settings) as database, Interruption() as interruption:
         with database.transaction() as session:
             company_id = find_company(session, company).id
-        if sources.terms.batch is not None:
-            begin_run(database, company=company, name=sources.terms.batch)
+        run = BatchRun(database, company=company)
+        run.begin(sources.terms.batch)
         bulk = Bulk(company_id=company_id, limits=limits, bell=bell, stop=interruption.came)
-        failure = _run(database, sources, bulk, interruption, reports, counts)
+        failure = _run(database, sources, bulk, interruption, reports, counts, run)
         whole = failure is None and not interruption.came() and not counts[Verdict.REFUSED]
-        if sources.terms.batch is not None and whole and not more_to_come and _done(counts):
-            # What was interrupted or partly refused is run again: till then the batch waits for the rest.
-            end_run(database, company=company, name=sources.terms.batch)
+        if whole and not more_to_come and _done(counts):
+            # What was interrupted or partly refused is run again: till then its batches wait for the rest.
+            run.end()
     for report in reports:
         report.end(counts, interrupted=interruption.came())
     if not as_json:
@@ -157,9 +157,10 @@ def _run(
     interruption: Interruption,
     reports: list[Report],
     counts: Counter[Verdict],
+    run: BatchRun,
 ) -> PostiljonError | None:
     total, about = sources.expected
-    lines: Iterator[AnyLine] = interruption.until_it_comes(sources.lines(bulk.limits))
+    lines: Iterator[AnyLine] = run.begin_for(interruption.until_it_comes(sources.lines(bulk.limits)))
     try:
         with SendProgress(total, seconds=time.monotonic, now=utc_now, about=about) as progress:
             for verdicts in submit_lines(database, lines, bulk):

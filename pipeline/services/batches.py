@@ -1,6 +1,6 @@
 """One batch as a person plans by it: progress, when it will be through, who will be too late, and what holds it up."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from pipeline.domain.turnstile import Lane
 from pipeline.services.arming import why_disarmed
 from pipeline.services.cut_offs import Missing, read_cut_offs
 from pipeline.services.forecast import TO_SEND, Flow, read_flow, shown
+from pipeline.services.lines import AnyLine, Line
 from pipeline.settings import Settings
 from pipeline.storage import batches, cancelling
 from pipeline.storage.batches import Batch, find_batch
@@ -65,24 +66,40 @@ def look_at_batch(session: Session, settings: Settings, batch: Batch) -> BatchLo
     )
 
 
-def begin_run(database: Database, *, company: UUID | str, name: str) -> None:
-    """Say that a run of submissions under a batch's name begins: until it ends the batch is not complete.
+class BatchRun:
+    """The batches that one run of submissions adds to: none of them is complete before the run ends."""
 
-    Raises: UnknownCompanyError.
-    """
-    with database.transaction() as session:
-        owner = find_company(session, company)
-        if is_storable(name):  # else the first submission refuses it, and says so
-            batches.reopen_batch(session, owner.id, name)
+    def __init__(self, database: Database, *, company: UUID | str) -> None:
+        self._database = database
+        self._company = company
+        self._names: set[str] = set()
 
+    def begin(self, name: str | None) -> None:
+        """Say that submissions under a batch's name come; harmless when said again. Raises: UnknownCompanyError."""
+        if name is None or name in self._names:
+            return
+        self._names.add(name)
+        with self._database.transaction() as session:
+            owner = find_company(session, self._company)
+            if is_storable(name):  # else the first submission refuses it, and says so
+                batches.reopen_batch(session, owner.id, name)
 
-def end_run(database: Database, *, company: UUID | str, name: str) -> None:
-    """Say that a run came to its end with everything submitted: no more is expected under the batch's name.
+    def begin_for(self, lines: Iterable[AnyLine]) -> Iterator[AnyLine]:
+        """Yield the lines, and begin with the batches that they name themselves."""
+        for line in lines:
+            if isinstance(line, Line):
+                self.begin(line.terms.batch)
+            yield line
 
-    Where all was known before, without the batch, there is none, and nothing to close. Raises: UnknownCompanyError.
-    """
-    with database.transaction() as session, suppress(UnknownBatchError):
-        close(session, company_id=find_company(session, company).id, name=name, now=read_clock(session))
+    def end(self) -> None:
+        """Say that the run came to its end with everything submitted: no more is expected under its batches' names.
+
+        Where all was known before, without the batch, there is none, and nothing to close. Raises: UnknownCompanyError.
+        """
+        for name in sorted(self._names):
+            with self._database.transaction() as session, suppress(UnknownBatchError):
+                owner = find_company(session, self._company)
+                close(session, company_id=owner.id, name=name, now=read_clock(session))
 
 
 def close(session: Session, *, company_id: UUID, name: str, now: datetime) -> bool:

@@ -1,6 +1,6 @@
 """The documents of claimed uploads: read once the claim is committed, never more at once than a process has room for.
 
-Knows nothing of the network. A chunk's small documents come by one question; a big one waits until others have left.
+Knows nothing of the network. A chunk's small documents come by one question; a big one waits until others like it left.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from pipeline.storage.claims import ClaimedUpload, read_documents
 from pipeline.storage.database import Database
 
 MIB = 1024 * 1024
-ROOM_BYTES = 32 * MIB
-"""Of documents in the memory of one process. On its way out a document is there about three times."""
+ROOM_BYTES = 16 * MIB
+"""Of small documents in the memory of one process, and so much beside them for big ones: these may take minutes on
+their way out, and nobody else is to wait for that. Meanwhile a document is there about three times."""
 GROUP_BYTES = 2 * MIB
 """Read by one question."""
 
@@ -119,13 +120,14 @@ class Documents:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._room = Room()
+        self._small, self._big = Room(), Room()
 
     def of(self, claimed: Sequence[ClaimedUpload]) -> list[tuple[ClaimedUpload, Group]]:
         """Pair each upload with the group that lends its document, in order; nothing is read yet."""
         found: list[tuple[ClaimedUpload, Group]] = []
         for members in _cut(claimed):
-            group = Group(members, read=self._read, room=self._room)
+            is_small = sum(each.size for each in members) <= GROUP_BYTES
+            group = Group(members, read=self._read, room=self._small if is_small else self._big)
             found += [(each, group) for each in members]
         return found
 

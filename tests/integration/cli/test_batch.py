@@ -1,5 +1,6 @@
 """`postiljon batch` and `postiljon cancel`: progress, balance, what is ahead, waiting, and taking back what never left."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,6 +84,24 @@ def test_a_send_that_ends_closes_its_batch(shell: Shell, write_invoice: Write, t
 
     shell("send", str(good), "--company", "demo", "--batch", "november")
 
+    assert shell.json("batch", "show", "november")["closed_at"] is not None
+
+
+def test_batches_that_a_manifest_names_are_opened_and_closed_too(
+    shell: Shell, write_invoice: Write, tmp_path: Path, database: Database, database_url: str
+):
+    """Closed by a run before, a batch is not complete while a manifest adds to it, and is when that is through."""
+    settle(database_url, send(shell, write_invoice, 1))
+    good, manifest = write_invoice("good.xml", "good"), tmp_path / "manifest.ndjson"
+    lines = [{"path": str(good), "batch": "november"}, {"path": "missing.xml", "batch": "december"}]
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+
+    shell("send", "--manifest", str(manifest), "--company", "demo")
+    tend(database)
+    assert shell.json("batch", "show", "november")["closed_at"] is None
+
+    manifest.write_text(json.dumps(lines[0]))
+    shell("send", "--manifest", str(manifest), "--company", "demo")
     assert shell.json("batch", "show", "november")["closed_at"] is not None
 
 

@@ -1,13 +1,17 @@
 """Sending and probing: what each answer leads to, and that nothing is ever sent into a doubt."""
 
 import asyncio
+import os
 from datetime import timedelta
 
 import pytest
 
 from pipeline.domain.outcome import Outcome
 from pipeline.maventa.verdict import Phase, judge_answer
+from pipeline.services.loading import ROOM_BYTES
 from pipeline.storage import claims
+from pipeline.storage.submissions import insert_invoice
+from tests.integration.storage.rows import new_invoice
 
 from .line import START, K, Line
 
@@ -271,3 +275,33 @@ def test_an_acceptance_that_came_too_late_is_not_forgotten_by_the_next_probe(lin
     line.clock.pass_seconds(31)
     assert line.work() == {"already_there": 1}
     assert line.operator.uploads == [uuid]
+
+
+def test_a_big_document_on_its_slow_way_keeps_nobody_else_waiting(line):
+    """One company's big document may take minutes to leave; another's single invoice goes beside it, in one process."""
+    big = new_invoice(line.company, content=os.urandom(ROOM_BYTES + 1))
+    with line.database.transaction() as session:
+        insert_invoice(session, big, now=START)
+    (slow,) = line.dispatch()
+    (small,) = line.submit(company=line.add_company("Other"))
+    (quick,) = line.dispatch()
+
+    async def scenario():
+        under_way, over = asyncio.Event(), asyncio.Event()
+
+        async def dawdle():
+            under_way.set()
+            await over.wait()
+            return Outcome(kind=K.ACCEPTED, http_status=201)
+
+        line.operator.on_upload[big.id] = [dawdle]
+        sender = line.sender
+        sending = asyncio.ensure_future(sender.send(slow.company_id, slow.invoice_ids, epoch=slow.epoch))
+        await asyncio.wait_for(under_way.wait(), 30)
+        counts = await sender.send(quick.company_id, quick.invoice_ids, epoch=quick.epoch)
+        over.set()
+        await sending
+        return counts
+
+    assert asyncio.run(scenario()) == {"accepted": 1}
+    assert line.operator.uploads == [big.id, small]

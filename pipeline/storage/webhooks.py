@@ -43,6 +43,12 @@ HINT = text("""
     SELECT EXISTS (SELECT FROM hook) AS is_known, EXISTS (SELECT FROM before) AS is_followed,
         EXISTS (SELECT FROM hinted) AS is_hinted
 """)
+# Of the hook's own company, and what a look could still tell something about: nothing else is moved by a post.
+IS_AWAY = text("""
+    SELECT EXISTS (SELECT FROM invoice AS i JOIN webhook AS hook ON hook.company_id = i.company_id
+        WHERE hook.secret_sha256 = :secret AND i.id = :invoice_id AND i.shelf <> 0
+            AND i.state IN ('delivered', 'failed'))
+""")
 MINT = text("""
     INSERT INTO webhook (company_id, secret, secret_sha256, base_url, created_at)
     VALUES (:company_id, :secret, :sha256, :base_url, :now)
@@ -112,11 +118,17 @@ def store_hint(session: Session, secret_sha256: bytes, *, invoice_id: UUID | Non
     found = session.connection().execute(HINT, parameters).one()
     if not found.is_known:
         return Hint.UNKNOWN_SECRET
-    if not found.is_followed and invoice_id is not None and bring_back(session, [invoice_id]):
+    if not found.is_followed and invoice_id is not None and _bring_back(session, secret_sha256, invoice_id):
         found = session.connection().execute(HINT, parameters).one()
     if not found.is_followed:
         return Hint.NOT_FOLLOWED
     return Hint.STORED if found.is_hinted else Hint.ALREADY_DUE
+
+
+def _bring_back(session: Session, secret_sha256: bytes, invoice_id: UUID) -> bool:
+    asked = {"secret": secret_sha256, "invoice_id": invoice_id}
+    is_away = session.connection().execute(IS_AWAY, asked).scalar_one()
+    return bool(is_away and bring_back(session, [invoice_id]))
 
 
 def bound_waits(session: Session, *, seconds: float) -> None:

@@ -16,7 +16,20 @@ from pipeline.storage.reading import read_story
 from pipeline.storage.submissions import insert_invoice, insert_invoices
 from pipeline.storage.webhooks import Hint, hash_secret, store_hint
 
-from .rows import NOW, change, claim, events, invoice, new_invoice, query, queue, record, stamp, wait_for_a_lock
+from .rows import (
+    NOW,
+    add_company,
+    change,
+    claim,
+    events,
+    invoice,
+    new_invoice,
+    query,
+    queue,
+    record,
+    stamp,
+    wait_for_a_lock,
+)
 
 LATER = NOW + timedelta(days=30)
 COUNTERS = "SELECT 'tally' AS t, count(*) AS n FROM tally_delta UNION ALL SELECT 'batch', count(*) FROM batch_delta"
@@ -312,3 +325,22 @@ def test_what_came_before_its_month_was_made_goes_over(database, company):
     assert query(database, where.format("document")) == [("document_2028_03",)]
     assert query(database, COUNTERS) == before
     assert invoice(database, uuid).state == "queued"
+
+
+def test_a_webhook_brings_back_what_it_may_hint_at_and_nothing_else(database, company, vault):
+    """Who knows one company's secret moves no invoice of another, nor one that the operator tells nothing about."""
+    other = add_company(database, vault, name="Other")
+    others, cancelled = finish(database, other), finish(database, company, State.CANCELLED)
+    change(
+        database,
+        "INSERT INTO webhook (company_id, secret, secret_sha256, base_url, created_at) VALUES (:c, '', :hash, '', :now)",
+        c=company,
+        hash=hash_secret("secret"),
+        now=NOW,
+    )
+    shelve(database)
+
+    for uuid in (others, cancelled):
+        with database.transaction() as session:
+            told = store_hint(session, hash_secret("secret"), invoice_id=uuid, event="invoice_failed", now=LATER)
+        assert (told, shelf(database, uuid)) == (Hint.NOT_FOLLOWED, 202612)

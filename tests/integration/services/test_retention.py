@@ -11,15 +11,18 @@ from sqlalchemy import text
 
 from pipeline.domain.errors import InvalidInputError
 from pipeline.domain.retention import Keep
+from pipeline.domain.way import Way
 from pipeline.services.retention import Retention
 from pipeline.services.submit import submit
 from pipeline.services.upkeep import Upkeep
 from pipeline.storage import shelving
 from pipeline.storage.batches import find_batch
+from pipeline.storage.cases_deciding import read_content
 from pipeline.storage.keeping import save_keep
 from pipeline.storage.retention_rules import count_leaving, read_rules
 from pipeline.storage.retention_swap import remove_from_part
 from pipeline.storage.tallies import batch_balances, fold, read_tallies
+from pipeline.storage.ways_out import plan_way_out
 from tests.integration.storage.rows import wait_for_a_lock
 
 from .line import START, Line, document
@@ -384,6 +387,29 @@ def test_a_document_wanted_meanwhile_stays(line):
 
     assert counts(line)["document"] == 1
     assert line.content(uuids[0])
+
+
+def test_a_late_failure_without_its_document_stops_nobody(line):
+    """It becomes a case like any other; it is not resent from nothing, and told so, and the router goes on."""
+    (uuid,) = finish(line)
+    put_away(line)
+    drop(line, now=at(2027, 1))
+    with line.database.transaction() as session:
+        shelving.bring_back(session, [uuid])
+    line.change("UPDATE invoice SET look_at = :now", now=line.clock())
+    line.operator.fail(uuid, "the bank sent it back")
+
+    line.follow()
+    line.route()
+
+    (case,) = line.query("SELECT * FROM route_case")
+    assert (case.status, case.invoice_id) == ("open", uuid)
+    given = {"fields": {}, "chosen_by": "rule", "reason": None, "not_before": line.clock(), "now": line.clock()}
+    with line.database.transaction() as session:
+        assert read_content(session, line.row(uuid).document_sha256) == b""
+        assert "its document was dropped or expunged" in plan_way_out(session, case.id, way=Way.RESEND, **given)
+        corrected = plan_way_out(session, case.id, way=Way.RESEND, document_sha256=b"\x01", **given)
+    assert isinstance(corrected, int)
 
 
 def test_a_case_goes_with_the_last_of_its_invoices(line):

@@ -12,6 +12,7 @@ from pipeline.cli.company import company_app
 from pipeline.cli.company_keep import keep
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
+from pipeline.cli.expunge import expunge_
 from pipeline.cli.pace import lift, pace
 from pipeline.cli.release import release
 from pipeline.cli.retention import retention
@@ -49,6 +50,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("release", release, "postiljon release 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
         ("cancel", cancel, "postiljon cancel --batch november"),
         ("retention", retention, "postiljon retention --dry-run"),
+        ("expunge", expunge_, "postiljon expunge --company 'Myyjä Oy' --customer 'Ostaja Oy'"),
         ("arm", arm, "postiljon arm"),
         ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
         ("board", board, "postiljon board"),

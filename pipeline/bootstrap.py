@@ -20,6 +20,7 @@ from pipeline.services.operator import MaventaOperator
 from pipeline.services.partner_errors import PartnerErrors
 from pipeline.services.points import Points
 from pipeline.services.ports import ChunkPublisher, Clock
+from pipeline.services.retention import Retention
 from pipeline.services.route import Router
 from pipeline.services.routing_source import RoutingSource
 from pipeline.services.send import Sender
@@ -156,6 +157,11 @@ class Machine:
     def upkeep(self) -> Upkeep:
         """The service that makes months and puts finished invoices away."""
         return Upkeep(database=self.database, settings=self.settings, clock=self.clock)
+
+    @property
+    def retention(self) -> Retention:
+        """The service that drops what need not be kept any longer."""
+        return Retention(database=self.database, settings=self.settings, clock=self.clock)
 
     async def close(self) -> None:
         """Close connections to operator and database, after writing what the last exchanges proved."""

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import ConfigurationError, InvalidInputError
+from pipeline.domain.retention import LEAST_MONTHS, MOST_MONTHS, Keep
 from pipeline.domain.retry import DEFAULT_WAITS_SECONDS, RetrySchedule
 
 ENVIRONMENT_FILE_NAME = "postiljon.env"
@@ -107,6 +108,13 @@ class Settings(BaseSettings):
     delivered_days: float = Field(default=14.0, ge=0)
     """... and for how many days."""
 
+    keep_delivered_months: int | None = Field(default=None, ge=LEAST_MONTHS, le=MOST_MONTHS)
+    """Records of what was delivered are dropped so many whole months after they were put away. None: kept for ever."""
+    keep_failed_months: int | None = Field(default=None, ge=LEAST_MONTHS, le=MOST_MONTHS)
+    """The same for what failed, was refused, cancelled or superseded."""
+    keep_documents_months: int | None = Field(default=None, ge=LEAST_MONTHS, le=MOST_MONTHS)
+    """The same for documents, but for those of failures. None: as long as the record."""
+
     backup_look_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Everything open is asked about once in so long, whatever the webhooks and the age curve did."""
     watch_interval_seconds: float = Field(default=15.0, gt=0)
@@ -131,6 +139,21 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _keep_in_order(self) -> Self:
+        try:
+            self.keep.check()
+        except InvalidInputError as exc:
+            raise ValueError(f"POSTILJON_KEEP_..._MONTHS: {exc}") from exc
+        return self
+
+    @property
+    def keep(self) -> Keep:
+        """How long what is finished is kept where a company has no months of its own."""
+        return Keep(
+            delivered=self.keep_delivered_months, failed=self.keep_failed_months, documents=self.keep_documents_months
+        )
 
     @cached_property
     def schedule(self) -> RetrySchedule:
@@ -229,5 +252,7 @@ def settings_from(variables: Mapping[str, str]) -> Settings:
 
 def _explained(exc: ValidationError) -> ConfigurationError:
     first = exc.errors()[0]
+    if not first["loc"]:  # several settings that contradict each other
+        return ConfigurationError(str(first["msg"]).removeprefix("Value error, "))
     name = "_".join(str(part) for part in first["loc"]).upper()
     return ConfigurationError(f"POSTILJON_{name}: {first['msg']}")

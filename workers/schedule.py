@@ -8,6 +8,8 @@ BACKUP_SECONDS = 900.0
 """How often is looked for what nobody asked about for a day; a quarter of that span if it is set shorter."""
 PARTNER_ERRORS_SECONDS = 60.0
 UPKEEP_SECONDS = 60.0
+RETENTION_SECONDS = 1200.0
+"""Only rings at night count (pipeline.services.retention); what was in use then is tried at the next."""
 LEAST_EXPIRES_SECONDS = 60.0
 """By the taker's own wall clock: one that is ahead by less than this still takes ticks, or it would never begin."""
 
@@ -26,6 +28,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "watch": _tick("watch", "poll", settings.watch_interval_seconds),
         "route": _tick("route", "route", settings.route_interval_seconds),
         "upkeep": _tick("upkeep", "poll", UPKEEP_SECONDS),
+        "retention": _tick("retention", "poll", RETENTION_SECONDS),
     }
 
 

@@ -92,3 +92,11 @@ def upkeep() -> dict[str, int]:
     """Make months before they come, and put finished invoices away."""
     process = current()
     return {"shelved": process.run(process.machine.upkeep.run(uuid4()))}
+
+
+@app.task(name="retention", send_events=False)  # type: ignore[untyped-decorator]
+def retention() -> dict[str, int]:
+    """Drop at night what need not be kept any longer."""
+    process = current()
+    dropped = process.run(process.machine.retention.run(uuid4(), at_night_only=True))
+    return {"parts": len(dropped.left), "rows": sum(each.rows for each in dropped.left)}

@@ -9,10 +9,13 @@ from pipeline.cli.cancel import cancel
 from pipeline.cli.cases import cases_app
 from pipeline.cli.chaos import chaos
 from pipeline.cli.company import company_app
+from pipeline.cli.company_keep import keep
 from pipeline.cli.demo import demo
 from pipeline.cli.doctor import doctor
+from pipeline.cli.expunge import expunge_
 from pipeline.cli.pace import lift, pace
 from pipeline.cli.release import release
+from pipeline.cli.retention import retention
 from pipeline.cli.route import route_app
 from pipeline.cli.send import build_send
 from pipeline.cli.show import list_, show
@@ -46,6 +49,8 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("list", list_, "postiljon list --state failed --json"),
         ("release", release, "postiljon release 0b0f6a6e-3f0c-5b0a-8c43-2f0a7f0c1d2e"),
         ("cancel", cancel, "postiljon cancel --batch november"),
+        ("retention", retention, "postiljon retention --dry-run"),
+        ("expunge", expunge_, "postiljon expunge --company 'Myyjä Oy' --customer 'Ostaja Oy'"),
         ("arm", arm, "postiljon arm"),
         ("simulator", simulator, "postiljon simulator --port 8099 --faults everyday --seed 7"),
         ("board", board, "postiljon board"),
@@ -54,6 +59,7 @@ def build_cli(bell: Bell) -> typer.Typer:
         ("doctor", doctor, "postiljon doctor"),
     ):
         cli.command(name, epilog=f"Example: {example}")(command)
+    company_app.command("keep", epilog="Example: postiljon company keep 'Myyjä Oy' --delivered 24 --failed 84")(keep)
     cli.add_typer(company_app, name="company")
     cli.add_typer(batch_app, name="batch")
     cli.add_typer(cases_app, name="cases")

@@ -79,8 +79,8 @@ def take_undecided(session: Session, *, now: datetime, until: datetime, limit: i
 
 
 def read_content(session: Session, sha256: bytes) -> bytes:
-    """Return the bytes of a stored document."""
-    return bytes(session.connection().execute(CONTENT, {"sha256": sha256}).scalar_one())
+    """Return the bytes of a stored document; none when it was dropped or expunged."""
+    return bytes(session.connection().execute(CONTENT, {"sha256": sha256}).scalar_one_or_none() or b"")
 
 
 def hold_undecided(session: Session, case: Undecided) -> bool:

@@ -95,5 +95,5 @@ def read_past_failures(
 
 
 def read_content(session: Session, sha256: bytes) -> bytes:
-    """Return a document's bytes."""
-    return bytes(session.connection().execute(CONTENT, {"sha256": sha256}).scalar_one())
+    """Return a document's bytes; none when it was dropped or expunged."""
+    return bytes(session.connection().execute(CONTENT, {"sha256": sha256}).scalar_one_or_none() or b"")

@@ -147,8 +147,8 @@ def set_canary(session: Session, order_id: int, way_out_id: int) -> None:
 
 
 def read_invoice_content(session: Session, invoice_id: UUID) -> bytes:
-    """Return the bytes of an invoice's document."""
-    return bytes(session.connection().execute(CONTENT, {"invoice": invoice_id}).scalar_one())
+    """Return the bytes of an invoice's document; none when it was dropped or expunged."""
+    return bytes(session.connection().execute(CONTENT, {"invoice": invoice_id}).scalar_one_or_none() or b"")
 
 
 def keep_document(session: Session, document: Document, *, now: datetime) -> None:

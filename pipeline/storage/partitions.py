@@ -72,7 +72,7 @@ def make_months(connection: Connection, *, now: datetime, ahead: int = MONTHS_AH
     """
     made = []
     for table in (*MONTHLY, "invoice"):
-        last = max(_months_of(connection, table), default=_earlier(_month_of(now)))
+        last = max(months_of(connection, table), default=_earlier(_month_of(now)))
         while last < _later(_month_of(now), ahead):
             last = _later(last)
             made.append(_make_month(connection, table, last))
@@ -89,7 +89,7 @@ def make_months_soon(session: Session, *, now: datetime) -> list[str]:
     return make_months(connection, now=now)
 
 
-def _months_of(connection: Connection, table: str) -> list[tuple[int, int]]:
+def months_of(connection: Connection, table: str) -> list[tuple[int, int]]:
     suffixes = [name.removeprefix(f"{table}_").split("_") for name in part_names(connection, table)]
     return [(int(year), int(month)) for year, month in (each for each in suffixes if len(each) == 2)]  # noqa: PLR2004
 

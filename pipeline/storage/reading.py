@@ -13,7 +13,7 @@ from pipeline.domain.errors import UnknownInvoiceError
 from pipeline.domain.state import State
 from pipeline.storage.batch_tables import BatchRow
 from pipeline.storage.case_tables import CaseRow, FailureRow, OperatorActionRow, WayOutRow
-from pipeline.storage.tables import AttemptRow, CompanyRow, EventRow, InvoiceRow
+from pipeline.storage.tables import AttemptRow, CompanyRow, EventRow, InvoiceKeyRow, InvoiceRow
 
 PROGRESS = text("""
     SELECT state, count(*) AS invoices, count(*) FILTER (WHERE accepted_at IS NOT NULL) AS accepted
@@ -98,6 +98,10 @@ class Progress:
 def read_story(session: Session, invoice_id: UUID) -> Story:
     """Return an invoice with its attempts and events. Raises: UnknownInvoiceError."""
     invoice = session.get(InvoiceRow, invoice_id)
+    if invoice is None and session.get(InvoiceKeyRow, invoice_id) is not None:
+        raise UnknownInvoiceError(
+            f"invoice {invoice_id} was here and its record was dropped (docs/history.md); its UUID is never used again"
+        )
     if invoice is None:
         raise UnknownInvoiceError(f"unknown invoice {invoice_id}: `postiljon list` shows what there is")
     company = session.get_one(CompanyRow, invoice.company_id)

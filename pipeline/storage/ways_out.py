@@ -27,6 +27,9 @@ LOCK_CASE = text("""
 """)
 LIVE_WAY = text(f"SELECT id FROM way_out WHERE case_id = :case AND {LIVE_WAY_SQL}")
 SUCCESSOR = text("SELECT id FROM invoice WHERE supersedes = :id AND state <> 'cancelled'")
+HAS_DOCUMENT = text("""
+    SELECT 1 FROM invoice JOIN document ON sha256 = document_sha256 WHERE invoice.id = :id LIMIT 1
+""")
 SET_CASE = text("""
     UPDATE route_case SET status = :status, plan = :plan, decide_at = NULL, changed_at = :now WHERE id = :id
 """)
@@ -166,7 +169,7 @@ def _why_not(session: Session, case: LockedCase, way: Way, *, corrected: bool) -
         return "closing is no way out to be planned: close the case with a reason"
     if corrected and way is not Way.RESEND:
         return f"{way} sends the same document: a corrected one is resent as a new invoice"
-    return _why_not_in(session, case, way)
+    return _why_not_in(session, case, way) or (None if corrected else _why_no_document(session, case, way))
 
 
 def _why_not_in(session: Session, case: LockedCase, way: Way) -> str | None:
@@ -178,6 +181,15 @@ def _why_not_in(session: Session, case: LockedCase, way: Way) -> str | None:
         return "the operator holds the invoice, so the same UUID cannot be sent again: reroute or resend it"
     successor = session.connection().execute(SUCCESSOR, {"id": case.invoice_id}).scalar_one_or_none()
     return f"invoice {successor} took its place already" if successor else None
+
+
+def _why_no_document(session: Session, case: LockedCase, way: Way) -> str | None:
+    if (
+        way not in {Way.RESEND, Way.RETRY}
+        or session.connection().execute(HAS_DOCUMENT, {"id": case.invoice_id}).first()
+    ):
+        return None
+    return "its document was dropped or expunged: resend it with a document (postiljon cases resend --document)"
 
 
 def _live_way(session: Session, case_id: int) -> int | None:

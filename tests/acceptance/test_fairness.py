@@ -28,9 +28,9 @@ UNUSED = ("access_token", "company")
 DISTINCT = 30
 """Documents of a month end; the others are the same ones under UUIDs of their own: making them is not what is tested."""
 MULTIPLY = text("""
-    INSERT INTO invoice (id, company_id, document_sha256, size, filename, options, state, epoch, due_at, uploads, tries,
+    INSERT INTO invoice (id, company_id, document_sha256, document_at, size, filename, options, state, epoch, due_at, uploads, tries,
         looks, format, submitted_at, changed_at)
-    SELECT gen_random_uuid(), company_id, document_sha256, size, filename, options, 'queued', 0, due_at, 0, 0, 0, format,
+    SELECT gen_random_uuid(), company_id, document_sha256, document_at, size, filename, options, 'queued', 0, due_at, 0, 0, 0, format,
         submitted_at, changed_at FROM invoice, generate_series(2, :times) WHERE id = ANY(:ids)
     RETURNING id, encode(document_sha256, 'hex')
 """)

@@ -47,6 +47,7 @@ COUNTERS = (
         FOR EACH STATEMENT EXECUTE FUNCTION tally_invoices()""",
 )
 """Triggers of a statement fire for the table it names alone, so each part needs its own."""
+ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('postiljon.months'))")
 PARTS = text("""
     SELECT c.relname AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = CAST(:table AS regclass) ORDER BY 1
@@ -70,6 +71,7 @@ def make_months(connection: Connection, *, now: datetime, ahead: int = MONTHS_AH
 
     What came before its month was made waits in the part named `_other`, and goes over.
     """
+    connection.execute(ONE_AT_A_TIME)
     made = []
     for table in (*MONTHLY, "invoice"):
         last = max(months_of(connection, table), default=_earlier(_month_of(now)))

@@ -287,6 +287,20 @@ def test_months_are_made_ahead_and_once(database):
     assert "event_2027_12" in made
 
 
+def test_two_that_make_months_at_once_wait_for_each_other(database):
+    """Two beats may ring at once; whoever comes second finds the months made."""
+    later = datetime(2029, 1, 1, tzinfo=UTC)
+
+    def make():
+        with database.transaction() as session:
+            return partitions.make_months(session.connection(), now=later)
+
+    with ThreadPoolExecutor(3) as threads:
+        made = [each.result() for each in [threads.submit(make) for _ in range(3)]]
+
+    assert sorted(map(bool, made)) == [False, False, True]
+
+
 def test_nothing_that_is_written_while_a_month_is_made_is_lost(database, company):
     """Whoever writes at that moment is waited for, and what he wrote goes over like what came before."""
     # In the first month that is missing: where another were made before, that one would wait already.

@@ -46,8 +46,13 @@ def test_end_to_end_tells_what_it_measured(tmp_path):
 
 def test_ctrl_c_ends_everything(tmp_path):
     """Broken off in the middle, it ends every process it started and removes its files."""
+    # So many that none of them is through when the first line is read.
     with subprocess.Popen(
-        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(tmp_path)
+        tuple("5000" if word == "60" else word for word in COMMAND),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(tmp_path),
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

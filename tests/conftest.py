@@ -41,13 +41,21 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
         yield server
 
 
+@pytest.fixture(scope="session")
+def administrator(postgres_server: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
+    """The connection that makes databases and drops them, over a thousand times in a run."""
+    with connect(postgres_server) as connection:
+        yield connection
+
+
 @pytest.fixture
-def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+def database_url(postgres_server: EmbeddedPostgres, administrator: psycopg.Connection) -> Iterator[str]:
     """The SQLAlchemy address of a migrated, empty database that only this test uses."""
     name = f"test_{uuid4().hex}"
-    execute(postgres_server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    # Copying files costs a third less than the default, which writes every page to the log as well: nobody recovers it.
+    administrator.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY".encode())
     yield url_of(postgres_server, name)
-    execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    administrator.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture
@@ -68,6 +76,10 @@ def url_of(server: EmbeddedPostgres, name: str) -> str:
     return f"{server.url.rpartition('/')[0]}/{name}"
 
 
+def connect(server: EmbeddedPostgres) -> psycopg.Connection:
+    return psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True)
+
+
 def execute(server: EmbeddedPostgres, statement: str) -> None:
-    with psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True) as connection:
+    with connect(server) as connection:
         connection.execute(statement.encode())

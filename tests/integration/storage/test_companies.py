@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -389,7 +389,7 @@ def test_a_company_is_found_by_uuid_text_and_name(database, company):
     assert found == [company] * 3
 
 
-@pytest.mark.parametrize("named", ["Nobody", uuid4(), str(uuid4()), "", "a\0b", "\udcff"])
+@pytest.mark.parametrize("named", ["Nobody", UUID(int=404), str(UUID(int=404)), "", "a\0b", "\udcff"])
 def test_an_unknown_company_is_named(database, named):
     with database.transaction() as session, pytest.raises(UnknownCompanyError, match="unknown company"):
         companies.find_company(session, named)

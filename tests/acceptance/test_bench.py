@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from functools import partial
 
 from pipeline.cli.stack import POSTILJON
 from pipeline.embedded.liveness import wait_until
@@ -53,6 +54,8 @@ def test_ctrl_c_ends_everything(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=environment(tmp_path),
+        # A test run that was started in the background ignores SIGINT, and so would its children.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -48,8 +48,8 @@ def end_to_end(
     save: Save = False,
 ) -> None:
     """Submitted to accepted: invoices a second, CPU by process, memory, beside others in the same run."""
-    from bench.compare import compare, table  # noqa: PLC0415 - a command that is not asked for imports nothing
-    from bench.end_to_end import Order  # noqa: PLC0415
+    from bench.compare import compare, table
+    from bench.end_to_end import Order
 
     order = Order(
         invoices=invoices,
@@ -76,10 +76,10 @@ def growth(
     save: Save = False,
 ) -> None:
     """Every part of the line beside a growing history: what is flat, what it takes on disk, autovacuum at work."""
-    from bench.growth.growing import Order, grow  # noqa: PLC0415 - a command that is not asked for imports nothing
-    from bench.growth.shown import table  # noqa: PLC0415
-    from bench.history.writing import plan_before  # noqa: PLC0415
-    from pipeline.bootstrap import utc_now  # noqa: PLC0415
+    from bench.growth.growing import Order, grow
+    from bench.growth.shown import table
+    from bench.history.writing import plan_before
+    from pipeline.bootstrap import utc_now
 
     with scratch() as folder:
         wanted = tuple(sorted(int(float(size)) for size in sizes.split(",")))
@@ -96,8 +96,8 @@ def broker(
     save: Save = False,
 ) -> None:
     """What the broker holds beside a backlog in the database while no worker reads."""
-    from bench.growth.broker import hold  # noqa: PLC0415 - a command that is not asked for imports nothing
-    from bench.growth.shown import broker_table  # noqa: PLC0415
+    from bench.growth.broker import hold
+    from bench.growth.shown import broker_table
 
     with scratch() as folder:
         result = hold(folder, int(backlog), hours=hours)
@@ -112,8 +112,8 @@ def transports(
     invoices: Count = 5000, latency_ms: Latency = 100.0, seed: Seed = 1, as_json: Json = False, save: Save = False
 ) -> None:
     """The upload client over each transport, without queue and database."""
-    from bench import inside  # noqa: PLC0415
-    from bench.end_to_end import Order  # noqa: PLC0415
+    from bench import inside
+    from bench.end_to_end import Order
 
     with scratch() as folder:
         result = inside.transports(folder, Order(invoices=invoices, seed=seed, latency_ms=latency_ms))
@@ -130,8 +130,8 @@ def _vary(name: str, help_text: str) -> None:
         as_json: Json = False,
         save: Save = False,
     ) -> None:
-        from bench import inside  # noqa: PLC0415
-        from bench.end_to_end import Order  # noqa: PLC0415
+        from bench import inside
+        from bench.end_to_end import Order
 
         order = Order(invoices=invoices, seed=seed, latency_ms=latency_ms, submit_first=submit == "before")
         with scratch() as folder:
@@ -158,7 +158,7 @@ def one(
     save: Save = False,
 ) -> None:
     """One invoice from submit to accepted, over the operator's own time: idle, and beside other work."""
-    from bench import moments  # noqa: PLC0415
+    from bench import moments
 
     with scratch() as folder:
         result = moments.one(
@@ -167,28 +167,22 @@ def one(
     give("one", result, text=rows_table(result), as_json=as_json, save=save)
 
 
-@bench_app.command("status", epilog="Example: postiljon bench status --invoices 100000")
-def status(
-    invoices: Count = 100_000, latency_ms: Latency = 100.0, seed: Seed = 1, as_json: Json = False, save: Save = False
-) -> None:
-    """So many pending invoices looked at: seconds and calls."""
-    from bench import moments  # noqa: PLC0415
+def _moment(name: str, usual: int, help_text: str) -> None:
+    def command(
+        invoices: Count = usual, latency_ms: Latency = 100.0, seed: Seed = 1, as_json: Json = False, save: Save = False
+    ) -> None:
+        from bench import moments
 
-    with scratch() as folder:
-        result = moments.status(folder, invoices=invoices, latency_ms=latency_ms, seed=seed)
-    give("status", result, text=rows_table(result), as_json=as_json, save=save)
+        measure = {"status": moments.status, "recovery": moments.recovery}[name]
+        with scratch() as folder:
+            result = measure(folder, invoices=invoices, latency_ms=latency_ms, seed=seed)
+        give(name, result, text=rows_table(result), as_json=as_json, save=save)
+
+    bench_app.command(name, help=help_text, epilog=f"Example: postiljon bench {name} --invoices {usual}")(command)
 
 
-@bench_app.command("recovery", epilog="Example: postiljon bench recovery --invoices 10000")
-def recovery(
-    invoices: Count = 10_000, latency_ms: Latency = 100.0, seed: Seed = 1, as_json: Json = False, save: Save = False
-) -> None:
-    """A send process is killed under load: how long until its invoices move again."""
-    from bench import moments  # noqa: PLC0415
-
-    with scratch() as folder:
-        result = moments.recovery(folder, invoices=invoices, latency_ms=latency_ms, seed=seed)
-    give("recovery", result, text=rows_table(result), as_json=as_json, save=save)
+_moment("status", 100_000, "So many pending invoices looked at: seconds and calls.")
+_moment("recovery", 10_000, "A send process is killed under load: how long until its invoices move again.")
 
 
 @bench_app.command("submit", epilog="Example: postiljon bench submit --invoices 10000 --invoices 100000")
@@ -199,7 +193,7 @@ def submit_files(
     save: Save = False,
 ) -> None:
     """Files submitted in bulk: durable invoices a second, and memory by their number."""
-    from bench import moments  # noqa: PLC0415
+    from bench import moments
 
     with scratch() as folder:
         result = moments.submits(folder, invoices=invoices or (10_000, 100_000), seed=seed)

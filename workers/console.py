@@ -12,7 +12,7 @@ def main() -> None:
     cli = build_cli(_ring)
     try:
         # They come with the source tree and not with the wheel: a production image has nothing to measure itself with.
-        from bench.command import bench_app  # noqa: PLC0415
+        from bench.command import bench_app  # noqa: PLC0415 - may not be there
     except ImportError:
         cli.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(_no_benches)
     else:
@@ -29,8 +29,8 @@ def _no_benches() -> None:
 
 
 def _ring() -> None:
-    # Imported when first rung: most commands never need Celery, and it is the slowest import of all.
-    from workers.bell import ring  # noqa: PLC0415
+    # Most commands never ring, and Celery is the slowest import of all.
+    from workers.bell import ring  # noqa: PLC0415 - imported when first rung
 
     ring()
 

@@ -41,7 +41,7 @@ def draw(result: dict[str, Any], to: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - only who draws has it (make install-bench)
 
     mpl.use("agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - after the choice of how it draws
 
     sizes = result["sizes"]
     figure, axes = plt.subplots(figsize=(8, 5))

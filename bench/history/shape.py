@@ -105,6 +105,14 @@ def _doubt(cause: str) -> Event:
     return Event("upload_answered", State.SENDING, State.IN_DOUBT, cause, ANSWERED)
 
 
+def _case_opened(state: State) -> Event:
+    return Event("case_opened", state, state, _OPENED, ENDED)
+
+
+def _case_closed(state: State) -> Event:
+    return Event("case_closed", state, state, "closed by a person: sent by hand", CLOSED)
+
+
 def _delivered(
     name: str, share: int, *, between: tuple[Event, ...], attempts: tuple[Attempt, ...], uploads: int
 ) -> Way:
@@ -120,6 +128,7 @@ def _delivered(
     )
 
 
+_REJECTED = (_SUBMITTED, _BEGUN, _TAKEN, _FAILED, _case_opened(State.FAILED))
 PLAIN: Final = _delivered("delivered", 9250, between=(_TAKEN,), attempts=(_UPLOADED,), uploads=1)
 SUPERSEDED: Final = Way(
     name="superseded",
@@ -127,11 +136,7 @@ SUPERSEDED: Final = Way(
     state=State.SUPERSEDED,
     reason="sent anew as another invoice",
     events=(
-        _SUBMITTED,
-        _BEGUN,
-        _TAKEN,
-        _FAILED,
-        Event("case_opened", State.FAILED, State.FAILED, _OPENED, ENDED),
+        *_REJECTED,
         Event("superseded", State.FAILED, State.SUPERSEDED, "sent anew as another invoice", CLOSED),
     ),
     attempts=(_UPLOADED,),
@@ -189,14 +194,7 @@ WAYS: Final = (
         per_ten_thousand=150,
         state=State.FAILED,
         reason=f"the operator says FAILED: {FAILED_TOLD}",
-        events=(
-            _SUBMITTED,
-            _BEGUN,
-            _TAKEN,
-            _FAILED,
-            Event("case_opened", State.FAILED, State.FAILED, _OPENED, ENDED),
-            Event("case_closed", State.FAILED, State.FAILED, "closed by a person: sent by hand", CLOSED),
-        ),
+        events=(*_REJECTED, _case_closed(State.FAILED)),
         attempts=(_UPLOADED,),
         actions=(_CREATED, _SENT, _ERROR),
     ),
@@ -211,8 +209,8 @@ WAYS: Final = (
             _doubt("the operator refused it; asking whether it holds the UUID all the same"),
             _PROBING,
             Event("probe_answered", State.IN_DOUBT, State.REFUSED, f"the operator refused it: {REFUSED_TOLD}", ENDED),
-            Event("case_opened", State.REFUSED, State.REFUSED, _OPENED, ENDED),
-            Event("case_closed", State.REFUSED, State.REFUSED, "closed by a person: sent by hand", CLOSED),
+            _case_opened(State.REFUSED),
+            _case_closed(State.REFUSED),
         ),
         attempts=(Attempt("upload", "refused", 422, "invalid", REFUSED_TOLD), _ABSENT),
         tries=1,

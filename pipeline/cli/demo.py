@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -162,20 +163,26 @@ def make_up(
 ) -> dict[UUID, list[str]]:
     """Have sample invoices made for every company; the generator belongs to the simulator's side."""
     several = len(companies)
-    shares = {company: (invoices + several - 1 - place) // several for place, company in enumerate(companies)}
     made: dict[UUID, list[str]] = {}
-    for place, (company, count) in enumerate(shares.items()):
-        if not count:
-            continue
-        target = folder / "invoices" / str(place)
-        options = ("--count", str(count), "--seed", str(seed * several + place), "--to", str(target))
-        command = (sys.executable, "-m", "simulator.samples", *options)
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=600)
-        except subprocess.SubprocessError as exc:
-            raise ServiceUnavailableError(f"the sample invoices could not be made: {exc}") from exc
-        made[company] = [str(target)]
+    making: list[Future[None]] = []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as makers:
+        for place, company in enumerate(companies):
+            if count := (invoices + several - 1 - place) // several:
+                target = folder / "invoices" / str(place)
+                made[company] = [str(target)]
+                making.append(makers.submit(_make_up, target, count, seed * several + place))
+        for each in making:
+            each.result()
     return made
+
+
+def _make_up(target: Path, count: int, seed: int) -> None:
+    options = ("--count", str(count), "--seed", str(seed), "--to", str(target))
+    command = (sys.executable, "-m", "simulator.samples", *options)
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=600)
+    except subprocess.SubprocessError as exc:
+        raise ServiceUnavailableError(f"the sample invoices could not be made: {exc}") from exc
 
 
 def _submit(run: Run, sources: dict[UUID, list[str]], show: Show) -> None:

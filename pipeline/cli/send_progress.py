@@ -64,8 +64,7 @@ class SendProgress:
 
     def _draw(self) -> None:
         if self._bar is None:
-            # Most sends are of one file and show no bar.
-            from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+            from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - most sends show no bar
 
             bar = BarColumn(bar_width=24)
             self._bar = Progress(bar, TextColumn("{task.description}"), console=err(), transient=True)

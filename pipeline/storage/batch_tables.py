@@ -13,11 +13,24 @@ BALANCED_SQL = "total = delivered + failed + open + held + cancelled + supersede
 
 
 def counter() -> Any:
-    """Return a column that counts."""
-    return Column(BigInteger, nullable=False, server_default="0")
+    """Return a field that counts."""
+    return Field(default=0, sa_type=BigInteger, nullable=False, sa_column_kwargs={"server_default": "0"})
 
 
-class BatchRow(SQLModel, table=True):
+class Counted(SQLModel):
+    """How many invoices there are, and where they stand: together they are the total."""
+
+    total: int = counter()
+    delivered: int = counter()
+    failed: int = counter()
+    """Refused ones too."""
+    open: int = counter()
+    held: int = counter()
+    cancelled: int = counter()
+    superseded: int = counter()
+
+
+class BatchRow(Counted, table=True):
     """Invoices submitted together under a name. Its counters lack what is still in `batch_delta`."""
 
     __tablename__ = "batch"
@@ -32,14 +45,6 @@ class BatchRow(SQLModel, table=True):
     company_id: UUID = Field(foreign_key="company.id")
     name: str = Field(sa_column=Column(Text, nullable=False))
     created_at: datetime = Field(sa_column=instant())
-    total: int = Field(default=0, sa_column=counter())
-    delivered: int = Field(default=0, sa_column=counter())
-    failed: int = Field(default=0, sa_column=counter())
-    """Refused ones too."""
-    open: int = Field(default=0, sa_column=counter())
-    held: int = Field(default=0, sa_column=counter())
-    cancelled: int = Field(default=0, sa_column=counter())
-    superseded: int = Field(default=0, sa_column=counter())
     not_before: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     """The latest earliest moment among its invoices."""
     submitted_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))
@@ -52,7 +57,7 @@ class BatchRow(SQLModel, table=True):
     """How many invoices it had then."""
 
 
-class BatchDeltaRow(SQLModel, table=True):
+class BatchDeltaRow(Counted, table=True):
     """What one statement changed about a batch; added to its counters later, so that nobody waits for another."""
 
     __tablename__ = "batch_delta"
@@ -60,12 +65,5 @@ class BatchDeltaRow(SQLModel, table=True):
 
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     batch_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    total: int = Field(default=0, sa_column=counter())
-    delivered: int = Field(default=0, sa_column=counter())
-    failed: int = Field(default=0, sa_column=counter())
-    open: int = Field(default=0, sa_column=counter())
-    held: int = Field(default=0, sa_column=counter())
-    cancelled: int = Field(default=0, sa_column=counter())
-    superseded: int = Field(default=0, sa_column=counter())
     not_before: datetime | None = Field(default=None, sa_column=instant(nullable=True))
     submitted_at: datetime | None = Field(default=None, sa_column=instant(nullable=True))

@@ -13,7 +13,6 @@ from celery import Celery
 from pytest_celery import CeleryBrokerCluster, CeleryTestBroker, CeleryTestWorker, CeleryWorkerCluster
 
 from .installation import Installation
-from .processes import processes_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,14 +28,8 @@ def clean_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
     """The one installation."""
-    whole = Installation(tmp_path_factory.mktemp("installation") / "state")
-    try:
-        whole.start()
+    with Installation(tmp_path_factory.mktemp("installation") / "state").running() as whole:
         yield whole
-    finally:
-        whole.stop()
-    left = processes_of(whole.state_dir)
-    assert not left, f"running although everything was stopped: {left}"
 
 
 @pytest.fixture(scope="module")

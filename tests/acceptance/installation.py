@@ -24,6 +24,7 @@ from pipeline.storage.reading import Story, read_story
 from .nodes import ProcessContainer
 from .operator_side import COMPANY_A, NAMES, USER_KEY, VENDOR_KEY, OperatorSide, Sent, complaints
 from .papers import Paper, swagger
+from .processes import processes_of
 
 SETTINGS = {
     "POSTILJON_READ_TIMEOUT_SECONDS": "1.5",
@@ -95,6 +96,17 @@ class Installation:
         self._add_companies()
         for node in self.nodes:
             node.ready()
+
+    @contextmanager
+    def running(self) -> Iterator["Installation"]:
+        """Start it, and leave no process of it behind, whatever happens in between."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
+        left = processes_of(self.state_dir)
+        assert not left, f"running although everything was stopped: {left}"
 
     @property
     def nodes(self) -> tuple[ProcessContainer, ...]:

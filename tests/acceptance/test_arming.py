@@ -26,19 +26,13 @@ ENOUGH_RINGS = 8
 def copied(tmp_path: Path) -> Iterator[Installation]:
     """A whole installation on the data folder of another one that had sent, with an instance key of its own."""
     original, copy = Installation(tmp_path / "original"), Installation(tmp_path / "copy")
-    original.start()
-    try:
+    with original.running():
         original.wait_until_taken(original.submit(papers(3)), seconds=60)
-    finally:
-        original.stop()
     shutil.copytree(tmp_path / "original" / "postgres", tmp_path / "copy" / "postgres", symlinks=True)
     shutil.copy2(tmp_path / "original" / "encryption.key", tmp_path / "copy")
     (tmp_path / "copy" / INSTANCE_KEY_FILE_NAME).write_text(new_key())
-    try:
-        copy.start()
+    with copy.running():
         yield copy
-    finally:
-        copy.stop()
 
 
 def test_copy_of_production_cannot_send(copied: Installation):

@@ -31,12 +31,8 @@ def celery_broker_cluster(default_redis_broker: RedisContainer) -> CeleryBrokerC
 def line(celery_broker_cluster: CeleryBrokerCluster, tmp_path) -> Iterator[Installation]:
     """An installation of its own whose bells go through the container."""
     url = celery_broker_cluster[0].config()["host_url"].replace("localhost", "127.0.0.1")
-    whole = Installation(tmp_path / "state", POSTILJON_BROKER_URL=url)
-    try:
-        whole.start()
+    with Installation(tmp_path / "state", POSTILJON_BROKER_URL=url).running() as whole:
         yield whole
-    finally:
-        whole.stop()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ LEASE_SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
-def hurried(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
+def running(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
     """An installation with a short grace, long leases, and room for few uploads at once."""
     whole = Installation(
         tmp_path_factory.mktemp("hurried") / "state",
@@ -23,18 +23,8 @@ def hurried(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -
         POSTILJON_READ_TIMEOUT_SECONDS="30",
         POSTILJON_UPLOAD_CONCURRENCY="2",
     )
-    try:
-        whole.start()
+    with whole.running():
         yield whole
-    finally:
-        whole.stop()
-
-
-@pytest.fixture
-def line(hurried: Installation) -> Installation:
-    """It, with nothing left to do."""
-    hurried.fresh()
-    return hurried
 
 
 def test_sigterm_hands_back_what_has_not_begun(celery_setup: CeleryTestSetup, line: Installation):

@@ -13,7 +13,7 @@ LEASE_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
+def running(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
     """An installation whose uploads may take far longer than a lease, two at once in each process."""
     whole = Installation(
         tmp_path_factory.mktemp("slow") / "state",
@@ -21,18 +21,8 @@ def slow(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> I
         POSTILJON_READ_TIMEOUT_SECONDS="30",
         POSTILJON_UPLOAD_CONCURRENCY="2",
     )
-    try:
-        whole.start()
+    with whole.running():
         yield whole
-    finally:
-        whole.stop()
-
-
-@pytest.fixture
-def line(slow: Installation) -> Installation:
-    """It, with nothing left to do."""
-    slow.fresh()
-    return slow
 
 
 def test_slow_upload_keeps_its_lease(celery_setup: CeleryTestSetup, line: Installation):

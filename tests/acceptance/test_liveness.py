@@ -13,7 +13,6 @@ from workers.watchdog import DEAF_STATUS
 
 from .installation import Installation
 from .papers import papers
-from .processes import processes_of
 
 LIVENESS_SECONDS = 6.0
 BREAK_ROUNDS = text("ALTER SEQUENCE epoch RENAME TO epoch_gone")
@@ -29,13 +28,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -
         # A slow operator is waited for longer than a deaf worker would be left alive.
         "POSTILJON_READ_TIMEOUT_SECONDS": f"{5 * LIVENESS_SECONDS:g}",
     }
-    whole = Installation(tmp_path_factory.mktemp("liveness") / "state", **settings)
-    try:
-        whole.start()
+    with Installation(tmp_path_factory.mktemp("liveness") / "state", **settings).running() as whole:
         yield whole
-    finally:
-        whole.stop()
-    assert not processes_of(whole.state_dir)
 
 
 def lose_subscription(setup: CeleryTestSetup, node: str, queue: str) -> None:

@@ -8,7 +8,6 @@ import pytest
 from .installation import Installation
 from .operator_side import COMPANY_A, COMPANY_B
 from .papers import papers
-from .processes import processes_of
 
 LIMIT = 20
 MANY = 150
@@ -21,12 +20,8 @@ FINDING_SECONDS = 5
 def running(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
     """An installation of its own that was told the operator's limit."""
     whole = Installation(tmp_path_factory.mktemp("pace") / "state", POSTILJON_UPLOADS_PER_SECOND=str(LIMIT))
-    try:
-        whole.start()
+    with whole.running():
         yield whole
-    finally:
-        whole.stop()
-    assert not processes_of(whole.state_dir)
 
 
 def arrivals(line: Installation) -> dict[str, int]:

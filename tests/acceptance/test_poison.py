@@ -18,7 +18,7 @@ SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def frail(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
+def running(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Installation]:
     """An installation whose workers can be made to die of one invoice."""
     folder = tmp_path_factory.mktemp("frail")
     (folder / "points").mkdir()
@@ -28,18 +28,8 @@ def frail(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> 
         POSTILJON_POISON_DEATHS=str(DEATHS),
         POSTILJON_CLAIM_LEASE_SECONDS="2.5",
     )
-    try:
-        whole.start()
+    with whole.running():
         yield whole
-    finally:
-        whole.stop()
-
-
-@pytest.fixture
-def line(frail: Installation) -> Installation:
-    """It, with nothing left to do."""
-    frail.fresh()
-    return frail
 
 
 @pytest.fixture

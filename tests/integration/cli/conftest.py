@@ -1,7 +1,9 @@
 """The command line in this process, on a database of its own, with a company and a bell that counts."""
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,16 @@ def shell(bare_shell: Shell) -> Shell:
     added = bare_shell("company", "add", COMPANY_ID, "--name", "demo", "--user-key", "u", "--vendor-key", "v")
     assert added.exit_code == 0, added.output
     return bare_shell
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[str]:
+    """The URL of a simulator that the tests of a module share."""
+    command = [sys.executable, "-m", "simulator", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["url"]
+        process.terminate()
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """`postiljon arm` on a restored copy, against the simulator as a process of its own; and what others say of it."""
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -16,16 +15,6 @@ from tests.arming import arm_here
 from tests.integration.cli.conftest import COMPANY_ID, Shell
 
 OTHER_KEY = "the key of another installation"
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[str]:
-    """The URL of a simulator."""
-    command = [sys.executable, "-m", "simulator", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["url"]
-        process.terminate()
 
 
 @pytest.fixture

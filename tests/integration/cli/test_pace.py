@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pipeline.storage.forecasting import LAST_DUE
 from tests.integration.cli.conftest import COMPANY_ID, Shell
 
 OTHER_ID = "00000000-0000-4000-8000-000000000002"
@@ -149,8 +150,6 @@ def test_fairness_is_jains_index_of_speeds_by_weight(shell: Shell, write_invoice
 
 def test_forecast_reads_no_list_of_invoices(shell: Shell, write_invoice: Write, database_url: str):
     """Beside counters it looks at one invoice for each company, by the index of what is due."""
-    from pipeline.storage.forecasting import LAST_DUE  # noqa: PLC0415 - the statement itself is what is tested
-
     send(shell, write_invoice, 3)
     statement = str(LAST_DUE.text).replace(":now", "now()")
     with psycopg.connect(database_url.replace("+psycopg", "")) as connection:

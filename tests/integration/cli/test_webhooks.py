@@ -1,10 +1,5 @@
 """`postiljon webhooks` against the simulator as a process of its own."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-
 import httpx
 import pytest
 
@@ -14,16 +9,6 @@ from tests.arming import arm_here
 from tests.integration.cli.conftest import COMPANY_ID, Shell
 
 BASE = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[str]:
-    """The URL of a simulator."""
-    command = [sys.executable, "-m", "simulator", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["url"]
-        process.terminate()
 
 
 @pytest.fixture

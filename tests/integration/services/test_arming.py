@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import event
 
 from pipeline.domain.arming import Part
 from pipeline.domain.errors import ConfigurationError, DisarmedError
@@ -17,7 +18,7 @@ from pipeline.services.arm import Armer, Listed
 from pipeline.services.arming import arm_itself, read_standing, require_armed, why_disarmed
 from pipeline.services.watch import DISARMED, read_alarms
 from pipeline.settings import settings_from
-from pipeline.storage import schema
+from pipeline.storage import holding, schema
 from pipeline.storage.database import Database
 from tests.arming import INSTANCE_KEY, arm_here
 from tests.conftest import execute, url_of
@@ -319,8 +320,6 @@ def test_held_invoice_is_asked_about_when_released(line, copy, held_for):
     assert arm(copy).asked_first == 1
     assert line.states([uuid]) == ["held"]
     with line.database.transaction() as session:
-        from pipeline.storage import holding  # noqa: PLC0415 - beside its only use
-
         if held_for == "person":
             holding.release_invoice(session, uuid, now=line.clock())
         else:
@@ -413,8 +412,6 @@ def test_arming_says_when_and_by_whom(line, copy):
 def test_check_is_one_statement(line):
     """Cheap enough to be read with every claim."""
     statements = []
-    from sqlalchemy import event  # noqa: PLC0415 - beside its only use
-
     event.listen(line.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     with line.database.transaction() as session:
         assert why_disarmed(session, line.settings) is None

@@ -48,19 +48,22 @@ class Document:
     header: InvoiceHeader
 
 
-def inspect(content: bytes, *, filename: str, limits: DocumentLimits = DEFAULT_LIMITS) -> Document:
+def inspect(
+    content: bytes, *, filename: str, limits: DocumentLimits = DEFAULT_LIMITS, sha256: bytes | None = None
+) -> Document:
     """Check a document to its last byte and read its header; change nothing.
 
-    `filename` serves messages only. Raises: DocumentError in one of its kinds, one line each, and nothing else.
+    `filename` serves messages only; `sha256` is given by those who had to know it before.
+    Raises: DocumentError in one of its kinds, one line each, and nothing else.
     """
     kind, reading = _read(content, filename=filename, limits=limits)
     return Document(
         content=content,
-        sha256=hashlib.sha256(content).digest(),
+        sha256=sha256 or hashlib.sha256(content).digest(),
         size=len(content),
         kind=kind,
         filename=filename,
-        header=reading.header,
+        header=reading.header(),
     )
 
 
@@ -70,7 +73,7 @@ def read_recipient(content: bytes, *, limits: DocumentLimits = DEFAULT_LIMITS) -
     `content` is what inspect() takes, held to the same bounds; what it would refuse says nothing of a recipient.
     """
     try:
-        return _read(content, filename="", limits=limits)[1].recipient
+        return _read(content, filename="", limits=limits)[1].recipient()
     except DocumentError:
         return Recipient()
 

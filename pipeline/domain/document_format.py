@@ -15,7 +15,6 @@ from pipeline.domain.document_values import (
     read_date,
 )
 from pipeline.domain.invoice_header import InvoiceFormat, InvoiceHeader
-from pipeline.domain.recipient import Recipient
 
 Attributes = Mapping[str, str]
 
@@ -112,13 +111,16 @@ def path_tree(family: FormatFamily) -> PathNode:
 
 
 def build_header(
-    family: FormatFamily, root: str, captured: Mapping[str, Captured], *, recipient: Recipient
+    family: FormatFamily, root: str, captured: Mapping[str, Captured], *, eia: str | None, email: str | None
 ) -> InvoiceHeader:
     """Turn captured text into a header; whatever cannot be read stays None."""
 
     def first(field: str) -> Captured | None:
-        found = (captured[path] for path in family.paths.get(field, ()) if path in captured)
-        return next(found, None)
+        # A loop and no generator: asked ten times for each invoice there is.
+        for path in family.paths.get(field, ()):
+            if path in captured:
+                return captured[path]
+        return None
 
     def text(field: str) -> str:
         value = first(field)
@@ -137,8 +139,8 @@ def build_header(
         seller_id=clean_text(text("seller_id")),
         buyer_name=clean_text(text("buyer_name")),
         buyer_id=clean_text(text("buyer_id")),
-        recipient_email=recipient.email,
-        recipient_eia=recipient.eia,
+        recipient_email=email,
+        recipient_eia=eia,
     )
 
 

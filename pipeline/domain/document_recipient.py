@@ -19,17 +19,25 @@ _Texts = Mapping[str, Captured]
 
 def build_recipient(family: FormatFamily, captured: Mapping[str, Captured]) -> Recipient:
     """Turn captured text into a recipient; whatever cannot be read stays None."""
-    eia, endpoint_email = _endpoint(family, captured)
-    emails = (read_email(text) for text in _texts(family.paths.get("recipient_email", ()), captured))
+    eia, email = read_addresses(family, captured)
     operator = next(_texts(family.paths.get("recipient_operator", ()), captured), "")
     letter = next((letter for letter in family.letters if _has_address(letter, captured)), None)
     recipient = Recipient(
         name=_name((letter, *family.letters) if letter else family.letters, captured),
         eia=eia,
         operator=read_eia(operator),
-        email=endpoint_email or next(filter(None, emails), None),
+        email=email,
     )
     return _addressed(recipient, letter, captured) if letter else recipient
+
+
+def read_addresses(family: FormatFamily, captured: Mapping[str, Captured]) -> tuple[str | None, str | None]:
+    """Return the e-invoice and the e-mail address of the recipient, all that a header has of it."""
+    eia, email = _endpoint(family, captured)
+    if email is None:
+        emails = (read_email(text) for text in _texts(family.paths.get("recipient_email", ()), captured))
+        email = next(filter(None, emails), None)
+    return eia, email
 
 
 def _addressed(recipient: Recipient, letter: Letter, captured: _Texts) -> Recipient:

@@ -3,6 +3,7 @@
 Knows formats only through document_format; never builds a tree, never changes a byte, never follows a reference.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from xml.parsers import expat
@@ -18,7 +19,7 @@ from pipeline.domain.document_format import (
     path_tree,
 )
 from pipeline.domain.document_limits import DocumentLimits
-from pipeline.domain.document_recipient import build_recipient
+from pipeline.domain.document_recipient import build_recipient, read_addresses
 from pipeline.domain.errors import (
     BrokenXmlError,
     EmptyDocumentError,
@@ -65,11 +66,27 @@ _NO_WISH: Final = PathNode()
 
 @dataclass(frozen=True, slots=True)
 class XmlReading:
-    """What one pass over an XML document found; `recognised` tells a known invoice root from any other XML."""
+    """What one pass over an XML document found; made into a header or a recipient when asked for."""
 
-    header: InvoiceHeader
-    recipient: Recipient
-    recognised: bool
+    root: str
+    family: FormatFamily | None
+    captured: Mapping[str, Captured]
+
+    @property
+    def recognised(self) -> bool:
+        """Tell a known invoice root from any other XML."""
+        return self.family is not None and self.family.format is not InvoiceFormat.UNKNOWN
+
+    def header(self) -> InvoiceHeader:
+        """Return what people search the invoice by."""
+        if self.family is None:
+            return InvoiceHeader(root=self.root)
+        eia, email = read_addresses(self.family, self.captured)
+        return build_header(self.family, self.root, self.captured, eia=eia, email=email)
+
+    def recipient(self) -> Recipient:
+        """Return where the invoice can be sent instead."""
+        return build_recipient(self.family, self.captured) if self.family else Recipient()
 
 
 def read_xml(content: bytes, *, where: str, limits: DocumentLimits) -> XmlReading:
@@ -140,11 +157,7 @@ class _Pass:
         """Return what was found; only meaningful after run() came to the end."""
         if self._root.lower() == "html":
             raise NotAnInvoiceError(f"{self._where}: this is a web page, not an invoice; send the XML invoice")
-        if self._family is None:
-            return XmlReading(InvoiceHeader(root=self._root), Recipient(), recognised=False)
-        recipient = build_recipient(self._family, self._captured)
-        header = build_header(self._family, self._root, self._captured, recipient=recipient)
-        return XmlReading(header, recipient, recognised=self._family.format is not InvoiceFormat.UNKNOWN)
+        return XmlReading(self._root, self._family, self._captured)
 
     def run(self) -> int | None:
         """Parse to the end and return None, or the offset of a second document behind a SOAP envelope."""

@@ -21,6 +21,7 @@ from pipeline.services.folders import ClosedFolder, SeenFiles, count, walk
 STDIN_PATH: Final = "-"
 STDIN_NAME: Final = "stdin"
 _SNIFFED_BYTES: Final = 4096
+_READ_BYTES: Final = 1_000_000
 _DOCUMENT_SUFFIXES: Final = (".xml", ".zip")
 _OTHER_SUFFIXES: Final = (
     *(".xsl", ".xslt", ".xsd", ".sch", ".svg", ".html", ".htm", ".xhtml"),
@@ -221,15 +222,29 @@ def read_file(path: str, *, limits: DocumentLimits) -> bytes:
     Raises: UnreadableFileError, DocumentTooLargeError.
     """
     try:
-        with open(_open_plain(path), "rb") as file:
-            if os.fstat(file.fileno()).st_size > limits.max_bytes:
+        descriptor = _open_plain(path)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > limits.max_bytes:
                 raise _too_large(path, limits)
-            content = file.read(limits.max_bytes + 1)
+            content = _read_plain(descriptor, size, most=limits.max_bytes + 1)
+        finally:
+            os.close(descriptor)
     except OSError as exc:
         raise UnreadableFileError(f"{shown_name(path)}: {_reason(exc)}") from exc
     if len(content) > limits.max_bytes:
         raise _too_large(path, limits)
     return content
+
+
+def _read_plain(descriptor: int, size: int, *, most: int) -> bytes:
+    # Asked for by its size: Python makes room for all that is asked for, which for the limit costs more than the file.
+    pieces = [os.read(descriptor, size + 1)]
+    length = len(pieces[0])
+    while length < most and (more := os.read(descriptor, min(_READ_BYTES, most - length))):
+        pieces.append(more)
+        length += len(more)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _read_stream(stream: BinaryIO, limits: DocumentLimits) -> bytes:

@@ -9,7 +9,7 @@ from pipeline.domain.document import DocumentLimits, inspect
 from pipeline.domain.errors import InvalidInputError
 from pipeline.services.gather import read_file
 from pipeline.services.lines import Line
-from pipeline.services.wanted import Wanted, new_invoice, same_or_refuse, stored_name, want
+from pipeline.services.wanted import Terms, Wanted, new_invoice, same_or_refuse, stored_name, want
 from pipeline.storage.database import Database
 from pipeline.storage.submissions import NewInvoice, Stored, find_many_stored
 
@@ -47,7 +47,8 @@ def prepare(database: Database, lines: Sequence[Line], *, company_id: UUID, limi
     What is known by its UUID and SHA-256 was inspected when it was stored, and is not inspected again.
     Raises: ServiceUnavailableError.
     """
-    drafts = [_draft(line, company_id, limits) for line in lines]
+    checked = _Checked()
+    drafts = [_draft(line, company_id, limits, checked) for line in lines]
     keys = [draft.wanted.key for draft in drafts if isinstance(draft, _Draft)]
     known = find_known(database, keys)
     return [
@@ -71,10 +72,24 @@ def settle(wanted: Wanted, stored: Stored | None) -> Standing | Refused:
         return Refused(str(exc), wanted.key, wanted.sha256)
 
 
-def _draft(line: Line, company_id: UUID, limits: DocumentLimits) -> _Draft | Refused:
+class _Checked:
+    """The terms of the line before, which in a folder are those of the next: checked once."""
+
+    def __init__(self) -> None:
+        self._given: Terms | None = None
+        self._checked = Terms()
+
+    def terms(self, given: Terms, filename: str) -> Terms:
+        if given is not self._given:
+            self._checked = given.checked(filename)
+            self._given = given
+        return self._checked
+
+
+def _draft(line: Line, company_id: UUID, limits: DocumentLimits, checked: _Checked) -> _Draft | Refused:
     filename = stored_name(line.name)
     try:
-        terms = line.terms.checked(filename)
+        terms = checked.terms(line.terms, filename)
         content = line.content if line.file is None else read_file(line.file, limits=limits)
     except InvalidInputError as exc:
         return Refused(str(exc))
@@ -87,7 +102,7 @@ def _judge(draft: _Draft, stored: Stored | None, limits: DocumentLimits) -> Prep
     if stored is not None:
         return settle(draft.wanted, stored)
     try:
-        document = inspect(draft.content, filename=draft.line.name, limits=limits)
+        document = inspect(draft.content, filename=draft.line.name, limits=limits, sha256=draft.wanted.sha256)
     except InvalidInputError as exc:
         return Refused(str(exc), draft.wanted.key, draft.wanted.sha256)
     return new_invoice(document, draft.wanted)

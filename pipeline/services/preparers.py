@@ -27,6 +27,7 @@ INSPECTED_ALONE = 1000
 """So many new documents are inspected here before processes are started, which costs half a second of CPU each. What is
 known already is never worth it."""
 MOST_PROCESSES = 4
+TAKEN_CORES = 2
 END_SECONDS = 5.0
 
 Group = Sequence[AnyLine]
@@ -43,8 +44,12 @@ class Bench:
 
 
 def usual_processes() -> int:
-    """Return how many processes pay on this machine: one for each core, as far as they can be fed."""
-    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+    """Return how many processes pay on this machine: one for each core that PostgreSQL and this process leave.
+
+    Handing a document over to another process and back costs about what inspecting it does, so that on two cores, which
+    this process and PostgreSQL fill, they would only take what those have.
+    """
+    return max(0, min(MOST_PROCESSES, len(os.sched_getaffinity(0)) - TAKEN_CORES))
 
 
 class Preparers:
@@ -65,6 +70,11 @@ class Preparers:
     ) -> None:
         for process in self._processes:
             process.end()
+
+    @property
+    def is_long(self) -> bool:
+        """Tell whether so many were new already that it pays to do several things at once."""
+        return self._alone <= 0
 
     def prepare_all(self, groups: Iterable[Group]) -> Iterator[PreparedGroup]:
         """Yield each group with what its lines come to. Raises: ServiceUnavailableError."""

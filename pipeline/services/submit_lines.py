@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from pipeline.domain.document import DocumentLimits
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.invoice_header import InvoiceFormat, InvoiceHeader
 from pipeline.domain.state import State
+from pipeline.services.beside import Beside
 from pipeline.services.lines import AnyLine, Line, NoLine
 from pipeline.services.ports import Bell
 from pipeline.services.prepare import Prepared, Refused, Standing, settle
@@ -93,13 +95,16 @@ def submit_lines(database: Database, lines: Iterable[AnyLine], bulk: Bulk) -> It
     ringer = _Ringer(bulk.bell, bulk.seconds)
     with preparers:
         try:
-            for group, prepared in preparers.prepare_all(_groups(lines, bulk)):
-                verdicts, created = _store(database, group, prepared)
+            for verdicts, created in _store_all(database, preparers, _groups(lines, bulk)):
                 if created:
                     ringer.ring_soon()
                 yield verdicts
         finally:
             ringer.end()
+
+
+_Stored = tuple[list[FileVerdict], int]
+"""The verdicts of a group, and how many of them are new."""
 
 
 class _Ringer:
@@ -138,7 +143,28 @@ def _groups(lines: Iterable[AnyLine], bulk: Bulk) -> Iterator[Group]:
         yield group
 
 
-def _store(database: Database, group: Group, prepared: Sequence[Prepared]) -> tuple[list[FileVerdict], int]:
+def _store_all(database: Database, preparers: Preparers, groups: Iterable[Group]) -> Iterator[_Stored]:
+    """Store each group; once they are many, while the next one is being prepared."""
+    beside: Beside[_Stored] = Beside()
+    try:
+        for group, prepared in preparers.prepare_all(groups):
+            before = list(beside.end())
+            if preparers.is_long:
+                beside.begin(partial(_store, database, group, prepared))
+                yield from before
+            else:
+                yield _store(database, group, prepared)
+    except Exception:
+        # What could not be prepared is no reason to keep silent of what is stored.
+        yield from beside.end()
+        raise
+    else:
+        yield from beside.end()
+    finally:
+        beside.leave()
+
+
+def _store(database: Database, group: Group, prepared: Sequence[Prepared]) -> _Stored:
     news = [each for each in prepared if isinstance(each, NewInvoice)]
     try:
         created, standing = _insert(database, news)
@@ -161,9 +187,7 @@ def _store(database: Database, group: Group, prepared: Sequence[Prepared]) -> tu
     return verdicts, sum(verdict.verdict is Verdict.QUEUED for verdict in verdicts)
 
 
-def _store_each(
-    database: Database, group: Group, prepared: Sequence[Prepared], error: Exception
-) -> tuple[list[FileVerdict], int]:
+def _store_each(database: Database, group: Group, prepared: Sequence[Prepared], error: Exception) -> _Stored:
     # No document is known that does this; if one comes, it is refused by itself, and the others of its group are not.
     if len(prepared) == 1:
         return _store(

@@ -194,6 +194,34 @@ def test_processes_beside_this_one_give_the_same_verdicts(line, tmp_path):
     assert all(line.content(each.uuid) == contents[number] for number, each in enumerate(first) if number % 5)
 
 
+def test_many_are_stored_in_order_while_others_are_prepared(line):
+    """Once they are many, storing is done beside preparing: every verdict in its place, the first of two stands."""
+    first, other = document(), document()
+    contents = [first, *(document() for _ in range(20)), b"<broken", first, other]
+    lines = [asked(content) for content in contents]
+
+    verdicts = submitted(line, [*lines, asked(other)], processes=0, group_lines=2, inspected_alone=0)
+
+    assert words(verdicts) == ["queued"] * 21 + ["refused", "known", "queued", "known"]
+    assert counts(line)["invoice"] == 22
+
+
+def test_what_is_stored_is_told_before_a_failure(line):
+    """When preparing fails while the group before is being stored, that group still has its verdicts."""
+
+    def lines():
+        yield from (asked(document()) for _ in range(4))
+        raise ServiceUnavailableError("gone")
+
+    verdicts = []
+    groups = submit_lines(line.database, lines(), bulk(line, processes=0, group_lines=2, inspected_alone=0))
+    with pytest.raises(ServiceUnavailableError, match="gone"):
+        verdicts.extend(verdict for group in groups for verdict in group)
+
+    assert words(verdicts) == ["queued"] * 2
+    assert counts(line)["invoice"] == 2
+
+
 def test_a_killed_process_beside_us_is_told_and_loses_nothing(line, monkeypatch):
     started = []
     popen = preparers.subprocess.Popen

@@ -192,11 +192,11 @@ def submit_files(
     as_json: Json = False,
     save: Save = False,
 ) -> None:
-    """Files submitted in bulk: durable invoices a second, and memory by their number."""
-    from bench import moments
+    """Files, a manifest and single invoices: durable ones a second, CPU, and memory by their number."""
+    from bench.submits import submits
 
     with scratch() as folder:
-        result = moments.submits(folder, invoices=invoices or (10_000, 100_000), seed=seed)
+        result = submits(folder, invoices=invoices or (10_000, 100_000), seed=seed)
     give("submit", result, text=rows_table(result), as_json=as_json, save=save)
 
 

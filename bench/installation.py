@@ -58,9 +58,10 @@ class Installation:
         return Account({**pids, "operator": self.operator.pid})
 
     @contextmanager
-    def feeding(self, paths: Sequence[Path]) -> Iterator[subprocess.Popen[str]]:
-        """Submit files from a process of its own; `fed` waits for its end."""
-        command = [sys.executable, "-m", "bench.feeder", *(part for each in self.companies for part in company(each))]
+    def feeding(self, paths: Sequence[Path], *, options: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+        """Submit files from a process of its own, with options of bench.feeder; `fed` waits for its end."""
+        companies = (part for each in self.companies for part in company(each))
+        command = [sys.executable, "-m", "bench.feeder", *companies, *options]
         names = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by the with below
         with names:
             names.write("".join(f"{path}\n" for path in paths))
@@ -86,9 +87,9 @@ class Installation:
             for pid in pids:
                 os.killpg(pid, signal.SIGCONT)
 
-    def submit(self, paths: Sequence[Path]) -> Feeding:
+    def submit(self, paths: Sequence[Path], *, options: Sequence[str] = ()) -> Feeding:
         """Submit files and wait until they are durable."""
-        with self.feeding(paths) as process:
+        with self.feeding(paths, options=options) as process:
             return fed(process)
 
     def accepted(self) -> int:

@@ -1,4 +1,4 @@
-"""What one invoice waits, how long statuses take, when a killed worker's invoices move again, how fast submits are."""
+"""What one invoice waits, how long statuses take, when a killed worker's invoices move again."""
 
 import os
 import random
@@ -223,31 +223,3 @@ def check_held_once(running: Installation, paths: Sequence[Path]) -> None:
     lost = [path.stem for path in paths if (books.get(path.stem) or {"held": 0})["held"] != 1]
     if lost:
         raise BenchError(f"no figure: {len(lost)} invoices are not held exactly once, {lost[0]} among them")
-
-
-def submits(folder: Path, *, invoices: Sequence[int], seed: int) -> dict[str, Any]:
-    """Submit files in bulk while nobody sends; durable invoices a second and the memory it took, by their number."""
-    result = surroundings()
-    rows = []
-    for count in invoices:
-        say(f"submitting {count:,} files")
-        paths = write(folder / f"invoices-{count}", count=count, seed=seed)
-        with (
-            installation(folder / f"system-{count}") as running,
-            running.paused("worker-pump", "worker-follow", "beat"),
-        ):
-            account = running.account()
-            account.begin()
-            feeding = running.submit(paths)
-            costs = account.end()
-        cpu = feeding.cost.cpu_seconds + costs["postgres"].cpu_seconds
-        rows.append(
-            {
-                "value": count,
-                "seconds": round(feeding.last - feeding.began, 2),
-                "per_second": round(count / (feeding.last - feeding.began)),
-                "cpu_ms_per_invoice": round(cpu * 1000 / count, 3),
-                "peak_mib": round(feeding.cost.peak_mib),
-            }
-        )
-    return {**result, "name": "submit", "seed": seed, "rows": rows}

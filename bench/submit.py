@@ -36,7 +36,7 @@ from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault, new_key
 
 COMPANY = UUID("00000000-0000-4000-8000-000000000001")
-EMPTY = text("TRUNCATE event, attempt, invoice, document, batch CASCADE")
+EMPTY = text("TRUNCATE event, attempt, invoice, invoice_key, document, batch CASCADE")
 LINE = (
     "<InvoiceRow><ArticleIdentifier>{a}</ArticleIdentifier><ArticleName>{b}</ArticleName>"
     '<DeliveredQuantity QuantityUnitCode="kpl">{c}</DeliveredQuantity>'

@@ -75,8 +75,9 @@ with nothing else to do, then beside a steady load of others. Target: p50 30 ms,
     "submit": (
         "Submitting",
         """
-Files on disk submitted in bulk until durable, while nobody sends; peak memory of the largest process that submits.
-Targets: 10,000 a second, and memory that does not grow with the number.
+Until durable, while nobody sends: files on disk in bulk, an NDJSON manifest with its documents in it, and one invoice
+in each transaction of a caller's; CPU of the processes that submit and of PostgreSQL's; peak memory of the largest that
+submits. Targets: 10,000 a second, and memory that does not grow with the number.
 """,
     ),
     "status": (

@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 from bench.history.writing import add_companies, plan_before, write_history
 from pipeline.domain.state import State
 from pipeline.storage.listing import InvoiceFilter, list_invoices
+from pipeline.storage.reading import read_story
 from tests.integration.services.line import Line
 from tests.integration.services.routes import case, failed, opened, plan, way
 
@@ -98,6 +99,23 @@ def test_routing_looks_into_no_month(written, vault, statements):
     one_alone = ("SELECT route_case.id, route_case.status, plan", "SELECT greatest(w.finished_at, i.accepted_at)")
     looked = looked_into_months(written, statements)
     assert [each for each in looked if not each.startswith(one_alone)] == []
+
+
+def test_showing_open_work_looks_into_no_month_of_invoices(written, vault, statements):
+    """What people ask about most is shown without planning for every month there is; what is put away is found too."""
+    line = Line(written, vault)
+    [uuid] = line.submit()
+    line.work()
+    away = line.query("SELECT id FROM invoice WHERE shelf <> 0 AND state = 'superseded' LIMIT 1")[0].id
+    statements.clear()
+
+    with written.transaction() as session:
+        assert read_story(session, uuid).chain[0].invoice_id == uuid
+    assert looked_into_months(written, statements) == {}
+
+    with written.transaction() as session:
+        chain = read_story(session, away).chain
+    assert (len(chain), chain[0].invoice_id) == (2, away)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class AccessTokenRow(SQLModel, table=True):
 
 
 class DocumentRow(SQLModel, table=True):
-    """Bytes as submitted, in the month they came. PostgreSQL compresses what exceeds 2 KB by itself (pglz, TOAST)."""
+    """Bytes as submitted, in the month they came; not compressed, which would cost more than all else (decision 14)."""
 
     __tablename__ = "document"
     __table_args__: ClassVar[Any] = {"postgresql_partition_by": "RANGE (created_at)"}

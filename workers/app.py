@@ -53,18 +53,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_timeout": 4,
         # A producer never hangs on a dead broker: beat rings in its place.
         "task_publish_retry": False,
-        "broker_transport_options": {
-            # Above the hard limit, or a running chunk would be delivered a second time (kombu#337).
-            "visibility_timeout": int(hard_limit) + 60,
-            "priority_steps": [0],
-            # The queue that was just served goes to the end: express chunks pass the others and never starve them.
-            "queue_order_strategy": "round_robin",
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-            "socket_connect_timeout": 2,
-            "socket_timeout": 10,
-            "client_name": "postiljon",
-        },
+        "broker_transport_options": _transport(hard_limit),
         # A process is replaced now and then: a leak of a library stays small.
         "worker_max_tasks_per_child": 10_000,
         "worker_hijack_root_logger": True,
@@ -76,6 +65,21 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "timezone": "UTC",
         "enable_utc": True,
         "imports": ["workers.tasks", "workers.lifecycle", "workers.logbook", "workers.watchdog"],
+    }
+
+
+def _transport(hard_limit: float) -> dict[str, Any]:
+    return {
+        # Above the hard limit, or a running chunk would be delivered a second time (kombu#337).
+        "visibility_timeout": int(hard_limit) + 60,
+        "priority_steps": [0],
+        # The queue that was just served goes to the end: express chunks pass the others and never starve them.
+        "queue_order_strategy": "round_robin",
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 10,
+        "client_name": "postiljon",
     }
 
 

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from inspect import signature
-from typing import Annotated
-from uuid import UUID
 
 import typer
 
@@ -17,6 +15,20 @@ from pipeline.cli.cases_words import moment
 from pipeline.cli.interruption import Interruption
 from pipeline.cli.options import read_routing, with_routing
 from pipeline.cli.output import ExitStatus, JsonOption, err, escape, friendly_errors, out, print_error, status_of
+from pipeline.cli.send_options import (
+    BatchOption,
+    CompanyOption,
+    DeadlineOption,
+    ManifestOption,
+    MoreToComeOption,
+    NotBeforeOption,
+    PathsArgument,
+    PriorityOption,
+    ReferenceOption,
+    UnpackOption,
+    UuidOption,
+    VerdictsOption,
+)
 from pipeline.cli.send_progress import SendProgress
 from pipeline.cli.send_report import LINES_IN_A_TERMINAL, JsonObject, Lines, Report, VerdictFile
 from pipeline.cli.send_sources import Sources
@@ -26,7 +38,7 @@ from pipeline.services.batches import BatchRun
 from pipeline.services.lines import AnyLine
 from pipeline.services.ports import Bell
 from pipeline.services.submit_lines import Bulk, Verdict, submit_lines
-from pipeline.services.wanted import HIGHEST_PRIORITY, Terms
+from pipeline.services.wanted import Terms
 from pipeline.settings import load_settings
 from pipeline.storage.companies import find_company
 from pipeline.storage.database import Database
@@ -36,52 +48,18 @@ def build_send(bell: Bell) -> Callable[..., None]:
     """Return the command, ringing the given bell after each commit."""
 
     def send(
-        company: Annotated[str, typer.Option(help="For which company: its UUID or name.")],
-        paths: Annotated[
-            list[str] | None, typer.Argument(help="Files, folders, patterns, or - for one document on stdin.")
-        ] = None,
-        manifest: Annotated[
-            str | None,
-            typer.Option(
-                metavar="FILE",
-                help="NDJSON, one invoice a line: path, content or content_base64, and its own uuid, reference, batch, "
-                "deadline, routing options. - for stdin. What a line does not say, the options here say.",
-            ),
-        ] = None,
-        unpack: Annotated[
-            bool,
-            typer.Option("--unpack", help="Take each ZIP for a parcel: every entry is an invoice of its own."),
-        ] = False,
-        verdicts: Annotated[
-            str | None,
-            typer.Option(metavar="FILE", help="Write what became of each document, a JSON object a line, as it is in."),
-        ] = None,
-        uuid: Annotated[
-            UUID | None, typer.Option(help="The invoice's UUID (one file); derived when not given.")
-        ] = None,
-        reference: Annotated[
-            str | None, typer.Option(help="Your own reference (one file); the UUID derives from it.")
-        ] = None,
-        batch: Annotated[str | None, typer.Option(help="Name under which these are submitted together.")] = None,
-        more_to_come: Annotated[
-            bool, typer.Option("--more-to-come", help="Leave the batch open: another send adds to it.")
-        ] = False,
-        deadline: Annotated[
-            str | None,
-            typer.Option(
-                metavar="TIME",
-                help="By when the operator should have them: 2026-12-01T06:00 (this machine's time zone) or "
-                "2026-12-01T06:00+02:00. The earliest go first among the company's; what is late is sent too.",
-            ),
-        ] = None,
-        not_before: Annotated[
-            str | None,
-            typer.Option(metavar="TIME", help="Nothing of these leaves before; written like the deadline."),
-        ] = None,
-        priority: Annotated[
-            int,
-            typer.Option(min=0, max=HIGHEST_PRIORITY, help="The higher goes first among the company's; 0 is usual."),
-        ] = 0,
+        company: CompanyOption,
+        paths: PathsArgument = None,
+        manifest: ManifestOption = None,
+        unpack: UnpackOption = False,
+        verdicts: VerdictsOption = None,
+        uuid: UuidOption = None,
+        reference: ReferenceOption = None,
+        batch: BatchOption = None,
+        more_to_come: MoreToComeOption = False,
+        deadline: DeadlineOption = None,
+        not_before: NotBeforeOption = None,
+        priority: PriorityOption = 0,
         as_json: JsonOption = False,
         **routing: object,
     ) -> None:

@@ -43,6 +43,8 @@ def conclude(
     if outcome.held_back_seconds is not None:
         wanted_at = now + timedelta(seconds=outcome.held_back_seconds)
         return _hold_back(outcome, standing, due_at=with_jitter(wanted_at, now=now, chance=chance), now=now)
+    if outcome.lacks_document:
+        return _set_aside(standing)
     decision = decide(outcome, standing, now=now, schedule=schedule)
     match decision:
         case Finish(state=state):
@@ -85,6 +87,19 @@ def _hold_back(outcome: Outcome, standing: Standing, *, due_at: datetime, now: d
         tries=standing.tries,
         refusal=standing.refusal,
         give_up_at=standing.give_up_at + (due_at - (standing.begun_at or now)),
+        never_begun=True,
+    )
+
+
+def _set_aside(standing: Standing) -> Consequence:
+    # The upload that could not begin is counted in: with an earlier one it may not be cancelled any more.
+    otherwise = ", or `postiljon cancel` it and submit it as a new invoice" if standing.uploads == 1 else ""
+    return Consequence(
+        target=State.HELD,
+        reason="its document is not in the database any more, so there is nothing to send: put it back from a backup "
+        f"and `postiljon release` it{otherwise}",
+        held_for=PERSON,
+        refusal=standing.refusal,
         never_begun=True,
     )
 

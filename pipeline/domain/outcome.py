@@ -53,6 +53,8 @@ class Outcome:
     held_back_seconds: float | None = None
     """Set where we ourselves did not begin the exchange (pace, open circuit, a worker that ends): nothing left us, no
     attempt counts, and it is to be tried again after so many seconds."""
+    lacks_document: bool = False
+    """Set where there was nothing to send: the document is not kept any more. Nothing left us; no attempt counts."""
     operator_status: str | None = None
     """PENDING, DELIVERED or FAILED where the answer told it."""
     operator_number: str | None = None

@@ -17,6 +17,7 @@ LAPSED = Outcome(
     kind=OutcomeKind.UNAVAILABLE, held_back_seconds=0.0, message="its lease was over before it could begin"
 )
 ENDING = Outcome(kind=OutcomeKind.UNAVAILABLE, held_back_seconds=0.0, message="the worker is ending")
+NO_DOCUMENT = Outcome(kind=OutcomeKind.UNAVAILABLE, lacks_document=True, message="its document is not kept any more")
 CUT_SHORT = Outcome(
     kind=OutcomeKind.IN_DOUBT,
     cut_short=True,

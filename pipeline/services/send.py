@@ -19,7 +19,7 @@ from pipeline.domain.errors import PostiljonError, ServiceUnavailableError
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.pace import hold_back
 from pipeline.services.arming import why_disarmed
-from pipeline.services.departure import Departure, DepartureGate, Elapsed, Leases, elapsed_seconds
+from pipeline.services.departure import NO_DOCUMENT, Departure, DepartureGate, Elapsed, Leases, elapsed_seconds
 from pipeline.services.exchanges import Exchanges
 from pipeline.services.flight import Flight, Result, Work
 from pipeline.services.hold import hold_stopped
@@ -133,6 +133,8 @@ class Sender:
     ) -> list[Result]:
         async def exchange(departure: Departure) -> Outcome:
             with group.borrower(each.id):
+                if each.is_missing:
+                    return NO_DOCUMENT
                 try:
                     content = await group.lend(each.id)
                 except ServiceUnavailableError as exc:

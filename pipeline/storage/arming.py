@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from pipeline.domain.arming import Armed, Place
 from pipeline.domain.state import State
-from pipeline.storage.tables import ArmingRow
+from pipeline.storage.fleet_tables import ArmingRow
 
 # A dump restored into the same database has new tables; a database made from a template has another number.
 HERE_SQL = """

@@ -12,6 +12,7 @@ from pipeline.domain.cause import Cause, Owner
 from pipeline.domain.routing_verdicts import Verdict
 from pipeline.domain.way import Way
 
+# Nothing that is to be decided about is put away (storage/shelving.py).
 TAKE = text("""
     WITH due AS (
         SELECT id FROM route_case WHERE decide_at <= :now AND status = 'open'
@@ -19,9 +20,9 @@ TAKE = text("""
     ), taken AS (
         UPDATE route_case SET decide_at = :until FROM due WHERE route_case.id = due.id RETURNING route_case.*
     )
-    SELECT taken.*, company.name AS company_name, invoice.total, invoice.document_sha256, latest.channel,
+    SELECT taken.*, company.name AS company_name, i.total, i.document_sha256, latest.channel,
         ARRAY(SELECT kind FROM way_out WHERE case_id = taken.id AND status = 'done' ORDER BY id) AS tried
-    FROM taken JOIN company ON company.id = taken.company_id JOIN invoice ON invoice.id = taken.invoice_id
+    FROM taken JOIN company ON company.id = taken.company_id JOIN invoice_open AS i ON i.id = taken.invoice_id
     LEFT JOIN LATERAL (
         SELECT channel FROM failure WHERE case_id = taken.id ORDER BY id DESC LIMIT 1) AS latest ON true
     ORDER BY taken.id

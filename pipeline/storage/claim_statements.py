@@ -30,8 +30,8 @@ CLAIM_UPLOADS = text("""
     SELECT claimed.*, begun.attempt_id, noted.event_id, document.kind AS document_kind
     FROM claimed JOIN begun ON begun.invoice_id = claimed.id JOIN noted ON noted.invoice_id = claimed.id
     -- One lookup each, in the month named: never a join that reads months of documents.
-    CROSS JOIN LATERAL (SELECT kind FROM document
-        WHERE sha256 = claimed.document_sha256 AND created_at = claimed.document_at LIMIT 1) AS document
+    LEFT JOIN LATERAL (SELECT kind FROM document
+        WHERE sha256 = claimed.document_sha256 AND created_at = claimed.document_at LIMIT 1) AS document ON true
 """)
 LOCK_DOUBTS = text("SELECT 1 FROM invoice_open WHERE id = ANY(:ids) AND state = 'in_doubt' ORDER BY id FOR UPDATE")
 CLAIM_PROBES = text("""

@@ -86,6 +86,8 @@ class ClaimedUpload(Claimed):
     document_at: datetime
     size: int
     is_zip: bool
+    is_missing: bool = False
+    """Whether it is not kept any more."""
     filename: str
     options: dict[str, Any]
 
@@ -115,6 +117,7 @@ def claim_uploads(
             document_at=row.document_at,
             size=row.size,
             is_zip=row.document_kind == "ZIP",
+            is_missing=row.document_kind is None,
             filename=row.filename,
             options=row.options,
         )

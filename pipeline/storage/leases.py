@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import Session
 
-from pipeline.storage.tables import LeaseRow
+from pipeline.storage.fleet_tables import LeaseRow
 
 PUT_BACK = timedelta(seconds=30)
 """A lease that ends so much later than one taken now was taken before the clock was put back."""

@@ -35,13 +35,16 @@ CONTENT = text("""
     SELECT content FROM document JOIN invoice ON document_sha256 = sha256 WHERE invoice.id = :invoice LIMIT 1
 """)
 LIVE_ORDERS = text("""
-    SELECT o.id, o.status, o.canary_until - o.created_at AS canary_wait, w.status AS canary, w.outcome,
-        greatest(w.finished_at, i.accepted_at) AS settled_at, w.case_id, i.state,
-        EXISTS (SELECT 1 FROM way_out AS l WHERE l.case_id = w.case_id AND l.id > w.id) AS taken_again
-    FROM route_order AS o
-    LEFT JOIN way_out AS w ON w.id = o.canary_id
-    LEFT JOIN invoice AS i ON i.id = coalesce(w.successor_id, w.invoice_id)
+    SELECT o.id, o.status, o.canary_until - o.created_at AS canary_wait, o.canary_id, w.status AS canary, w.outcome,
+        w.case_id
+    FROM route_order AS o LEFT JOIN way_out AS w ON w.id = o.canary_id
     WHERE o.status IN ('canary', 'running') ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
+""")
+# It may be put away by now if nobody advanced orders for weeks: it is looked for everywhere, but only once it is sent.
+SENT_CANARY = text("""
+    SELECT greatest(w.finished_at, i.accepted_at) AS settled_at, i.state,
+        EXISTS (SELECT 1 FROM way_out AS l WHERE l.case_id = w.case_id AND l.id > w.id) AS taken_again
+    FROM way_out AS w LEFT JOIN invoice AS i ON i.id = coalesce(w.successor_id, w.invoice_id) WHERE w.id = :way
 """)
 LOCK_ORDER = text("SELECT 1 FROM route_order WHERE id = :id FOR UPDATE")
 SET_STATUS = text("UPDATE route_order SET status = :status, why = :why WHERE id = :id")
@@ -222,10 +225,11 @@ def _ways(session: Session, order_id: int) -> tuple[OrderedWay, ...]:
 def _advance(session: Session, order: Any, *, now: datetime) -> bool:
     if order.status == "running":
         return _keep_pace(session, order.id, now=now)
-    if why := _why_stop(order):
+    sent = session.connection().execute(SENT_CANARY, {"way": order.canary_id}).one() if order.canary == "done" else None
+    if why := _why_stop(order, sent):
         _stop(session, order.id, why, now=now)
         return True
-    if not _did_well(order, now=now):
+    if sent is None or not _did_well(sent, now=now, wait=order.canary_wait):
         return False
     _set_status(session, order.id, "running", None)
     # The rest was planned from the end of the undo window on; a canary that took longer moves all of it.
@@ -233,7 +237,7 @@ def _advance(session: Session, order: Any, *, now: datetime) -> bool:
     return True
 
 
-def _why_stop(order: Any) -> str | None:
+def _why_stop(order: Any, sent: Any | None) -> str | None:
     if order.canary is None:
         return "it has no canary"
     canary = f"its canary, case {order.case_id},"
@@ -241,18 +245,16 @@ def _why_stop(order: Any) -> str | None:
         return f"{canary} was taken back"
     if order.canary in {"refused", "skipped"}:
         return f"{canary} was {order.canary}: {order.outcome or 'no reason given'}"
-    if order.canary == "done" and (order.taken_again or order.state in FAILED):
+    if sent is not None and (sent.taken_again or sent.state in FAILED):
         return f"{canary} failed again"
     return None
 
 
-def _did_well(order: Any, *, now: datetime) -> bool:
-    if order.canary != "done":
-        return False
-    if order.state == State.DELIVERED:
+def _did_well(sent: Any, *, now: datetime, wait: timedelta) -> bool:
+    if sent.state == State.DELIVERED:
         return True
     # What still waits to be sent has proved nothing, however long it waits.
-    return bool(order.state == State.ACCEPTED and now >= order.settled_at + order.canary_wait)
+    return bool(sent.state == State.ACCEPTED and now >= sent.settled_at + wait)
 
 
 def _stop(session: Session, order_id: int, why: str, *, now: datetime) -> None:

@@ -97,7 +97,7 @@ class Progress:
 
 def read_story(session: Session, invoice_id: UUID) -> Story:
     """Return an invoice with its attempts and events. Raises: UnknownInvoiceError."""
-    invoice = session.get(InvoiceRow, invoice_id)
+    invoice = _find_invoice(session, invoice_id)
     if invoice is None and session.get(InvoiceKeyRow, invoice_id) is not None:
         raise UnknownInvoiceError(
             f"invoice {invoice_id} was here and its record was dropped (docs/history.md); its UUID is never used again"
@@ -136,6 +136,12 @@ def read_story(session: Session, invoice_id: UUID) -> Story:
     )
 
 
+def _find_invoice(session: Session, invoice_id: UUID) -> InvoiceRow | None:
+    # One question about both would be planned with every month there is; people mostly ask about what is open.
+    wanted = select(InvoiceRow).where(col(InvoiceRow.id) == invoice_id)
+    return session.exec(wanted.where(InvoiceRow.shelf == 0)).one_or_none() or session.exec(wanted).one_or_none()
+
+
 def _find_case(session: Session, invoice_id: UUID) -> CaseRow | None:
     case = session.exec(select(CaseRow).where(CaseRow.invoice_id == invoice_id)).one_or_none()
     if case is not None:
@@ -153,18 +159,25 @@ def _read_history(session: Session, case_id: int) -> tuple[Sequence[FailureRow],
 
 def read_chain(session: Session, invoice_id: UUID) -> tuple[Link, ...]:
     """Return every invoice that took another's place around one, from the first to the last."""
+    invoice = _find_invoice(session, invoice_id)
+    if invoice is None:
+        return ()
+    # Whoever takes its place makes it superseded in the same transaction, and that is for ever.
+    if invoice.supersedes is None and invoice.state != State.SUPERSEDED:
+        return (_link(invoice),)
     # By name and in a statement of their own: the planner expects many from a recursion, and would read every invoice.
     ids = session.connection().execute(CHAIN, {"id": invoice_id, "most": LONGEST_CHAIN}).scalars().all()
     rows = session.exec(select(InvoiceRow).where(col(InvoiceRow.id).in_(ids))).all()
-    return tuple(
-        Link(
-            invoice_id=row.id,
-            number=row.number,
-            state=State(row.state),
-            submitted_at=row.submitted_at,
-            changed_at=row.changed_at,
-        )
-        for row in sorted(rows, key=lambda row: ids.index(row.id))
+    return tuple(_link(row) for row in sorted(rows, key=lambda row: ids.index(row.id)))
+
+
+def _link(row: InvoiceRow) -> Link:
+    return Link(
+        invoice_id=row.id,
+        number=row.number,
+        state=State(row.state),
+        submitted_at=row.submitted_at,
+        changed_at=row.changed_at,
     )
 
 

@@ -10,8 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from pipeline.domain.state import TRANSITIONS
-from pipeline.storage.case_tables import METADATA
 from pipeline.storage.database import translated
+from pipeline.storage.every_table import METADATA
 from pipeline.storage.partitions import OPEN_PART, make_months, make_open_part
 
 MIGRATION_LOCK = 4_711_001

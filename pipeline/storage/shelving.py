@@ -14,13 +14,15 @@ from sqlmodel import Session
 from pipeline.storage.tables import RESTING_SQL
 
 # What the daily pass still asks about stays, and so does what somebody may decide about: a failure rests once a person
-# closed its case. Whoever holds a row is about to change it.
+# closed its case. What the router takes it looks for among the open ones alone. Whoever holds a row is about to change
+# it.
 SHELVE = text(f"""
     WITH resting AS (
         SELECT id FROM invoice_open AS i
         WHERE {RESTING_SQL} AND changed_at <= :rested_since AND (
             state IN ('superseded', 'cancelled') OR state = 'delivered' AND accepted_at <= :accepted_before
             OR EXISTS (SELECT 1 FROM route_case AS c WHERE c.invoice_id = i.id AND c.status = 'closed'))
+            AND NOT EXISTS (SELECT 1 FROM route_case AS c WHERE c.invoice_id = i.id AND c.decide_at IS NOT NULL)
             AND NOT EXISTS (SELECT 1 FROM way_out AS w WHERE w.invoice_id = i.id
                 AND w.status IN ('planned', 'begun', 'unclear'))
             AND NOT EXISTS (SELECT 1 FROM alarm AS a WHERE a.invoice_id = i.id AND a.ended_at IS NULL)

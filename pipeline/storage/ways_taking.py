@@ -17,6 +17,7 @@ from pipeline.storage.case_tables import LIVE_WAY_SQL
 
 # What was asked already is settled whatever became of its order: only what nobody has begun can wait for one. What
 # was begun when its order ended and is planned again is taken too, or it would wait for ever: it is not carried out.
+# Nothing that waits for a way out is put away (storage/shelving.py).
 CLAIM = text(f"""
     WITH due AS (
         SELECT w.id, w.not_before AS planned_for FROM way_out AS w
@@ -31,9 +32,9 @@ CLAIM = text(f"""
         UPDATE way_out SET status = 'begun', epoch = nextval('epoch'), lease_until = :until
         FROM due WHERE way_out.id = due.id RETURNING way_out.*, due.planned_for
     )
-    SELECT claimed.*, invoice.company_id, invoice.state,
+    SELECT claimed.*, i.company_id, i.state,
         (SELECT why FROM route_order WHERE id = claimed.order_id AND status IN ('stopped', 'undone')) AS order_ended
-    FROM claimed JOIN invoice ON invoice.id = claimed.invoice_id
+    FROM claimed JOIN invoice_open AS i ON i.id = claimed.invoice_id
     ORDER BY claimed.planned_for, claimed.id
 """)
 INTEND = text("""

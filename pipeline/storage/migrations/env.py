@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from pipeline.storage.case_tables import METADATA
+from pipeline.storage.every_table import METADATA
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=METADATA)

@@ -5,11 +5,12 @@ import os
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from pipeline.domain.outcome import Outcome
 from pipeline.maventa.verdict import Phase, judge_answer
 from pipeline.services.loading import ROOM_BYTES
-from pipeline.storage import claims
+from pipeline.storage import claims, holding
 from pipeline.storage.submissions import insert_invoice
 from tests.integration.storage.rows import new_invoice
 
@@ -38,6 +39,67 @@ def test_an_accepted_invoice_is_uploaded_once_as_it_is(line):
     row = line.row(uuids[0])
     assert (row.operator_status, row.accepted_at, row.lease_until) == ("PENDING", START, None)
     assert row.look_at == START + timedelta(seconds=2)
+
+
+def drop_document(line, uuid):
+    """Lose it as a restore that lacks a table does; returns how to put it back."""
+    kept = line.query("SELECT d.* FROM document AS d JOIN invoice ON sha256 = document_sha256 WHERE id = :id", id=uuid)
+    with line.database.transaction() as session:
+        session.connection().execute(text("SET LOCAL postiljon.expunging = 'on'"))
+        session.connection().execute(text("DELETE FROM document WHERE sha256 = :sha256"), {"sha256": kept[0].sha256})
+    return lambda: line.change(
+        "INSERT INTO document (sha256, content, size, kind, created_at)"
+        " VALUES (:sha256, :content, :size, :kind, :created_at)",
+        **kept[0]._mapping,
+    )
+
+
+def release(line, uuid):
+    with line.database.transaction() as session:
+        assert holding.release_invoice(session, uuid, now=line.clock())
+
+
+def test_an_invoice_without_its_document_is_held_for_a_person(line):
+    """It is held at once, by itself and with what to do; nothing is counted as tried, and put back it goes out once."""
+    missing, other = line.submit(2)
+    put_back = drop_document(line, missing)
+
+    assert line.work()["accepted"] == 1
+
+    row = line.row(missing)
+    assert (row.state, row.held_for, row.uploads, row.unfinished, row.attempts) == ("held", "person", 0, 0, 0)
+    assert "its document is not in the database any more" in row.reason
+    assert "postiljon cancel" in row.reason
+    assert [event.kind for event in line.events(missing)] == ["submitted", "held_back"]
+    assert line.row(other).state == "accepted"
+    put_back()
+    release(line, missing)
+    line.work()
+    assert line.operator.uploads.count(missing) == 1
+    assert line.row(missing).state == "accepted"
+
+
+def test_an_invoice_that_lost_its_document_between_uploads_may_not_be_cancelled(line):
+    """One upload has left: what to do is to put the document back, and the operator is asked before it goes again."""
+    (uuid,) = line.submit()
+    line.operator.on_upload[uuid] = [Outcome(kind=K.THROTTLED)]
+    line.work()
+    put_back = drop_document(line, uuid)
+    line.clock.pass_seconds(60)
+
+    line.work()
+
+    row = line.row(uuid)
+    assert (row.state, row.held_for, row.uploads) == ("held", "person", 1)
+    assert "put it back from a backup" in row.reason
+    assert "cancel" not in row.reason
+    put_back()
+    release(line, uuid)
+    line.work()
+    assert line.operator.probes == [(uuid,)]
+    line.clock.pass_seconds(60)
+    line.work()
+    assert line.row(uuid).state == "accepted"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from threading import Barrier
 from uuid import uuid4
 
 from pipeline.storage import leases
-from pipeline.storage.tables import LeaseRow
+from pipeline.storage.fleet_tables import LeaseRow
 
 from .rows import NOW
 

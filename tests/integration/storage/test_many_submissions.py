@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import pytest
 from psycopg.errors import DeadlockDetected, DiskFull
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.storage.database import translated, was_ended
 from pipeline.storage.submissions import find_many_stored, insert_invoice, insert_invoices
 
-from .rows import NOW, new_invoice, query, wait_for_a_lock
+from .rows import NOW, change, new_invoice, query, wait_for_a_lock
 
 FULL = {
     "filename": "1001.xml",
@@ -164,3 +164,25 @@ def test_the_callers_transaction_goes_on_after_many(database, company):
         session.connection().execute(text("SELECT 1"))
 
     assert query(database, "SELECT count(*) FROM invoice") == [(2,)]
+
+
+def test_a_group_looks_its_uuids_up_and_does_not_read_all_there_ever_were(database, company):
+    """Beside 20,000 used UUIDs a join would read every one of them; the plan must not turn to that."""
+    change(database, "INSERT INTO invoice_key SELECT gen_random_uuid() FROM generate_series(1, 20000)")
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE invoice_key")
+    plans = []
+
+    def explain(connection, _cursor, statement, parameters, *_):
+        if "invoice_key" in statement:
+            told = connection.connection.driver_connection.execute(f"EXPLAIN {statement}", parameters)
+            plans.append("\n".join(row[0] for row in told))
+
+    event.listen(database.engine, "before_cursor_execute", explain)
+    try:
+        insert(database, [new_invoice(company) for _ in range(500)])
+    finally:
+        event.remove(database.engine, "before_cursor_execute", explain)
+
+    assert len(plans) == 1
+    assert "Seq Scan on invoice_key" not in plans[0]

@@ -129,6 +129,7 @@ def test_a_failure_is_put_away_when_its_case_is_closed(database, company):
 @pytest.mark.parametrize(
     "waits",
     [
+        "UPDATE route_case SET decide_at = opened_at",
         (
             "INSERT INTO way_out (case_id, invoice_id, kind, fields, chosen_by, status, not_before, epoch, asked, planned_at)"
             " SELECT id, invoice_id, 'resend', '{}', 'rule', 'planned', opened_at, 0, 0, opened_at FROM route_case"
@@ -138,9 +139,9 @@ def test_a_failure_is_put_away_when_its_case_is_closed(database, company):
             " SELECT 'lost', 'x', invoice_id, 'told', opened_at FROM route_case"
         ),
     ],
-    ids=["way-out", "alarm"],
+    ids=["rules", "way-out", "alarm"],
 )
-def test_what_waits_for_a_way_out_or_has_an_alarm_stays(database, company, waits):
+def test_what_waits_for_rules_or_a_way_out_or_has_an_alarm_stays(database, company, waits):
     open_case(database, company, finish(database, company), "resolved")
     change(database, waits)
 

@@ -45,7 +45,8 @@ class CeleryPublisher:
     def __init__(self, *, most: int, held: Callable[[str], int] = bytes_held) -> None:
         self._most = most
         self._held = held
-        self._is_told = False
+        self._told: set[str] = set()
+        """The queues of which was said that nobody reads them."""
 
     def publish(self, chunk: Chunk) -> None:
         """See ChunkPublisher.publish."""
@@ -62,8 +63,9 @@ class CeleryPublisher:
             app.send_task(task, kwargs=arguments, kwargsrepr=repr(shown), queue=queue)
         except (OperationalError, OSError) as exc:
             raise ServiceUnavailableError("the broker cannot be reached; the chunk is due again by itself") from exc
+        self._told.discard(queue)
 
     def _tell(self, queue: str) -> None:
-        if not self._is_told:
-            self._is_told = True
+        if queue not in self._told:
+            self._told.add(queue)
             log.warning("nobody reads the queue, it gets no more", extra={"event": "queue_unread", "queue": queue})

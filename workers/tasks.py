@@ -1,22 +1,27 @@
 """The tasks: ids in, one service call, numbers out for Flower. No rule of the trade is decided here."""
 
+from functools import cache
 from uuid import UUID, uuid4
 
-from pipeline.bootstrap import build_dispatcher
+from pipeline.bootstrap import Machine, build_dispatcher
+from pipeline.services.dispatch import Dispatcher
 from workers.app import app
 from workers.bell import ring, ring_route
 from workers.lifecycle import current
 from workers.publisher import CeleryPublisher, most_bytes
 
 
+@cache
+def _dispatcher(machine: Machine) -> Dispatcher:
+    publisher = CeleryPublisher(most=most_bytes(machine.settings))
+    return build_dispatcher(machine.settings, database=machine.database, publisher=publisher, clock=machine.clock)
+
+
 # Ticks go without events: rung every second, they would push everything else out of Flower.
 @app.task(name="dispatch", send_events=False)  # type: ignore[untyped-decorator]  # Celery ships no types
 def dispatch() -> dict[str, int]:
     """Hand out what is due."""
-    machine = current().machine
-    publisher = CeleryPublisher(most=most_bytes(machine.settings))
-    dispatcher = build_dispatcher(machine.settings, database=machine.database, publisher=publisher, clock=machine.clock)
-    return {"handed_out": dispatcher.run(uuid4())}
+    return {"handed_out": _dispatcher(current().machine).run(uuid4())}
 
 
 @app.task(name="send")  # type: ignore[untyped-decorator]
@@ -24,7 +29,7 @@ def send(*, company_id: str, epoch: int, invoices: list[str]) -> dict[str, int]:
     """Upload a chunk."""
     process = current()
     counts = process.run(process.machine.sender.send(UUID(company_id), [UUID(i) for i in invoices], epoch=epoch))
-    if counts:  # a message that came too late frees no place
+    if counts and _dispatcher(process.machine).is_wanted():  # a message that came too late frees no place
         ring()
     return dict(counts)
 
@@ -34,7 +39,7 @@ def probe(*, company_id: str, epoch: int, invoices: list[str]) -> dict[str, int]
     """Ask about a chunk that is in doubt."""
     process = current()
     counts = process.run(process.machine.sender.probe(UUID(company_id), [UUID(i) for i in invoices], epoch=epoch))
-    if counts:  # a message that came too late frees no place
+    if counts and _dispatcher(process.machine).is_wanted():  # a message that came too late frees no place
         ring()
     return dict(counts)
 

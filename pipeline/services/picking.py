@@ -4,6 +4,7 @@ Reads and locks inside the pump's transaction; hands nothing out itself.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -36,6 +37,8 @@ class Picked:
     """Of the companies, by id."""
     express: frozenset[UUID] = frozenset()
     """The companies that have little."""
+    is_last: bool = False
+    """Nothing more can be picked before something changes: all that is due was, or there is no room for more."""
 
 
 def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
@@ -46,12 +49,7 @@ def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
     flying = dispatching.count_in_flight(session, now=now, horizon=HORIZON)
     allowances = read_allowances(session, settings, now, in_flight=flying)
     contenders = dispatching.find_contenders(session, now=now, little=EXPRESS_INVOICES + 1)
-    window = settings.window_chunks * settings.chunk_invoices
-    room = window - sum(each.whole for each in flying.values())
-    takers = [each for each in contenders if each.backlog > 0 and _most(each, flying, allowances) != 0]
-    if room < min(settings.chunk_invoices, window // 2) and not _fits(takers, room):
-        much = _room_for_much(contenders, flying, chunk=settings.chunk_invoices)
-        room, takers = _beyond_the_window(takers, flying, room=max(room, 0), much=much)
+    room, takers = _room_and_takers(contenders, flying, allowances, settings)
     if allowances.total is not None:
         room = min(room, allowances.total)
     # One company's trouble alone may have opened the host's circuit; its doubts must not be all that is ever asked.
@@ -59,16 +57,52 @@ def pick(session: Session, settings: Settings, *, now: datetime) -> Picked:
     canaries = _pick_canaries(session, takers, allowances, room=room, now=now)
     waiting = [each for each in takers if each.id not in {canary.company_id for canary in canaries}]
     room = 0 if canaries and allowances.is_canary else room - len(canaries)
-    shares = _share(session, settings, waiting, flying, allowances, room=room, now=now)
+    shares, due = _share(session, settings, waiting, flying, allowances, room=room, now=now)
     _keep_deficits(session, contenders, shares)
     others = dispatching.pick_due(session, {key: share.invoices for key, share in shares.items()}, now=now)
+    is_usual = not (canaries or allowances.is_canary)
     return Picked(
+        is_last=is_usual and _is_last(contenders, due, others, flying=flying, allowances=allowances, settings=settings),
         invoices=[*canaries, *others],
         names={each.id: each.name for each in takers},
         express=frozenset(
             each.id for each in takers if each.backlog + flying.get(each.id, NOTHING).whole <= EXPRESS_INVOICES
         ),
     )
+
+
+def _room_and_takers(
+    contenders: Sequence[Contender], flying: Mapping[UUID, InFlight], allowances: Allowances, settings: Settings
+) -> tuple[int, list[Contender]]:
+    """Return how much room the window has, and for whom."""
+    window = settings.window_chunks * settings.chunk_invoices
+    room = window - sum(each.whole for each in flying.values())
+    takers = [each for each in contenders if each.backlog > 0 and _most(each, flying, allowances) != 0]
+    if room < min(settings.chunk_invoices, window // 2) and not _fits(takers, room):
+        much = _room_for_much(contenders, flying, chunk=settings.chunk_invoices)
+        return _beyond_the_window(takers, flying, room=max(room, 0), much=much)
+    return room, takers
+
+
+def _is_last(
+    contenders: Sequence[Contender],
+    due: Mapping[UUID, int],
+    picked: Sequence[DueInvoice],
+    *,
+    flying: Mapping[UUID, InFlight],
+    allowances: Allowances,
+    settings: Settings,
+) -> bool:
+    """Tell whether the next round, with this one's invoices in flight, would find nothing to hand out."""
+    given = Counter(each.company_id for each in picked)
+    left = [replace(each, backlog=max(due.get(each.id, each.backlog) - given[each.id], 0)) for each in contenders]
+    more = {key: InFlight(whole=count, fresh=count, on_the_way=count) for key, count in given.items()}
+    room, takers = _room_and_takers(left, _together(flying, more), allowances, settings)
+    return room <= 0 or not takers
+
+
+def _together(one: Mapping[UUID, InFlight], other: Mapping[UUID, InFlight]) -> dict[UUID, InFlight]:
+    return {key: one.get(key, NOTHING).plus(other.get(key, NOTHING)) for key in {*one, *other}}
 
 
 def _fits(takers: Sequence[Contender], room: int) -> bool:
@@ -129,9 +163,10 @@ def _share(
     *,
     room: int,
     now: datetime,
-) -> dict[UUID, Share]:
+) -> tuple[dict[UUID, Share], dict[UUID, int]]:
+    """Return the shares, and what is due of those with much, counted to one more than a share can be."""
     if room <= 0 or not takers:
-        return {}
+        return {}, {}
     claimants = [
         Claimant(
             company_id=each.id,
@@ -149,13 +184,15 @@ def _share(
         for each in claimants
         if each.backlog > EXPRESS_INVOICES
     }
-    backlogs = dispatching.count_backlogs(session, much, now=now)
+    due = dispatching.count_backlogs(session, {key: most + 1 for key, most in much.items()}, now=now)
+    backlogs = {key: min(count, much[key]) for key, count in due.items()}
     claimants = [replace(each, backlog=backlogs.get(each.company_id, each.backlog)) for each in claimants]
     chunk = settings.chunk_invoices
     if allowances.total is not None:
         # At a limit messages are few anyway: smaller pieces let more companies have their turn in each second.
         chunk = min(chunk, max(room // PIECES_AT_A_LIMIT, 1))
-    return share_out(claimants, room=room, window=settings.window_chunks * settings.chunk_invoices, chunk=chunk)
+    window = settings.window_chunks * settings.chunk_invoices
+    return share_out(claimants, room=room, window=window, chunk=chunk), due
 
 
 def _keep_deficits(session: Session, contenders: Sequence[Contender], shares: Mapping[UUID, Share]) -> None:

@@ -84,6 +84,14 @@ class InFlight:
     on_the_way: int
     """Of these, what no worker has begun to upload or to ask about."""
 
+    def plus(self, other: "InFlight") -> "InFlight":
+        """Return both together."""
+        return InFlight(
+            whole=self.whole + other.whole,
+            fresh=self.fresh + other.fresh,
+            on_the_way=self.on_the_way + other.on_the_way,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:

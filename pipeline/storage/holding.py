@@ -36,11 +36,11 @@ RELEASE_OF_COMPANY = text(f"""
 """)
 
 WAITING = "state IN ('queued', 'waiting', 'in_doubt') AND (lease_until IS NULL OR lease_until <= :now)"
-HELD_WITH_WAITING = text(f"""
+TO_HOLD = f"""
     SELECT id FROM company WHERE hold_reason IS NOT NULL
         AND EXISTS (SELECT 1 FROM invoice_open WHERE company_id = company.id AND {WAITING})
-    ORDER BY id
-""")
+"""
+HELD_WITH_WAITING = text(f"{TO_HOLD} ORDER BY id")
 LOCK_HELD = text("SELECT hold_reason FROM company WHERE id = :id AND hold_reason IS NOT NULL FOR NO KEY UPDATE")
 # Uploads, tries and refusal stay: the hold burns nothing, and a refusal is still to be settled after it.
 HOLD_WAITING = text(f"""
@@ -57,7 +57,8 @@ HOLD_WAITING = text(f"""
     SELECT id, :now, 'held', source, 'held', :reason FROM held RETURNING invoice_id
 """)
 
-TO_GO_ON = text("SELECT id FROM company WHERE hold_reason IS NULL AND check_at <= :now ORDER BY id")
+TO_LET_GO_ON = "SELECT id FROM company WHERE hold_reason IS NULL AND check_at <= :now"
+TO_GO_ON = text(f"{TO_LET_GO_ON} ORDER BY id")
 LOCK_TO_GO_ON = text("""
     SELECT 1 FROM company WHERE id = :id AND hold_reason IS NULL AND check_at <= :now FOR NO KEY UPDATE
 """)

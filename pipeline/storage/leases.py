@@ -15,12 +15,25 @@ RING = text("""
     INSERT INTO lease AS l (name, rung, rung_at) VALUES (:name, 1, :now)
     ON CONFLICT (name) DO UPDATE SET rung = l.rung + 1, rung_at = :now
 """)
+FREE = "l.holder IS NULL OR l.until < :now OR l.until > :furthest OR l.holder = :holder"
+# Its transaction does not wait for the disk: what a crashed server forgets is a ring of the last moment (beat rings
+# again) and who held the lease (rows that two pumps meet at are locked by one and passed over by the other).
+RING_AND_TAKE = text(f"""
+    INSERT INTO lease AS l (name, rung, rung_at, holder, until, taken_at)
+    VALUES (:name, 1, :now, :holder, :until, :now)
+    ON CONFLICT (name) DO UPDATE SET rung = l.rung + 1, rung_at = :now,
+        holder = CASE WHEN {FREE} THEN CAST(:holder AS uuid) ELSE l.holder END,
+        until = CASE WHEN {FREE} THEN CAST(:until AS timestamptz) ELSE l.until END,
+        taken_at = CASE WHEN {FREE} THEN CAST(:now AS timestamptz) ELSE l.taken_at END,
+        done_at = CASE WHEN l.holder = :holder THEN l.taken_at ELSE l.done_at END
+    RETURNING CASE WHEN l.holder = :holder THEN l.rung END, set_config('synchronous_commit', 'off', true)
+""")
 # Whoever takes it again has completed a round meanwhile, whoever leaves after looking has completed the last one. Of a
 # holder that died, or gave it back because it could not go on, nothing is known.
-TAKE = text("""
-    UPDATE lease SET holder = :holder, until = :until, taken_at = :now,
+TAKE = text(f"""
+    UPDATE lease AS l SET holder = :holder, until = :until, taken_at = :now,
         done_at = CASE WHEN holder = :holder THEN taken_at ELSE done_at END
-    WHERE name = :name AND (holder IS NULL OR until < :now OR until > :furthest OR holder = :holder)
+    WHERE name = :name AND ({FREE})
     RETURNING rung
 """)
 RENEW = text("UPDATE lease SET until = :until WHERE name = :name AND holder = :holder RETURNING name")
@@ -43,11 +56,14 @@ def last_rung_at(session: Session, name: str) -> datetime | None:
     return row.rung_at if row is not None else None
 
 
+def ring_and_take(session: Session, name: str, *, holder: UUID, now: datetime, seconds: float) -> int | None:
+    """Do what `ring` and then `take` do, in one statement. For a transaction that keeps nothing else worth keeping."""
+    return session.connection().execute(RING_AND_TAKE, _taking(name, holder, now, seconds)).scalar_one_or_none()
+
+
 def take(session: Session, name: str, *, holder: UUID, now: datetime, seconds: float) -> int | None:
     """Become or stay the holder; return how often it was rung for by now, None when somebody else holds it."""
-    until = now + timedelta(seconds=seconds)
-    parameters = {"name": name, "holder": holder, "now": now, "until": until, "furthest": until + PUT_BACK}
-    return session.connection().execute(TAKE, parameters).scalar_one_or_none()
+    return session.connection().execute(TAKE, _taking(name, holder, now, seconds)).scalar_one_or_none()
 
 
 def renew(session: Session, name: str, *, holder: UUID, now: datetime, seconds: float) -> bool:
@@ -63,3 +79,8 @@ def leave(session: Session, name: str, *, holder: UUID, seen: int | None) -> boo
     """
     left = session.connection().execute(LEAVE, {"name": name, "holder": holder, "seen": seen})
     return left.scalar_one_or_none() is not None
+
+
+def _taking(name: str, holder: UUID, now: datetime, seconds: float) -> dict[str, object]:
+    until = now + timedelta(seconds=seconds)
+    return {"name": name, "holder": holder, "now": now, "until": until, "furthest": until + PUT_BACK}

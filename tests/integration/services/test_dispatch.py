@@ -8,7 +8,9 @@ import pytest
 
 from pipeline.domain.errors import ServiceUnavailableError
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.services.dispatch import Dispatcher
 from pipeline.storage import claims, companies, leases
+from pipeline.storage.database import Database
 
 from .line import FakePublisher, Line
 
@@ -227,6 +229,75 @@ def test_a_ring_during_the_last_round_is_not_lost(line):
     line.publisher.look = ring_while_publishing
 
     assert {uuid for chunk in line.dispatch() for uuid in chunk.invoice_ids} >= set(late)
+
+
+def test_room_is_worth_a_bell_only_while_something_is_due(line):
+    assert not line.dispatcher.is_wanted()
+    line.submit()
+    assert line.dispatcher.is_wanted()
+    line.dispatch()
+    assert not line.dispatcher.is_wanted()
+
+    line.clock.pass_seconds(line.settings.dispatch_lease_seconds + 0.1)
+    assert line.dispatcher.is_wanted()
+
+
+def test_a_held_company_wants_a_bell_until_its_invoices_are_held(line):
+    line.submit()
+    line.change("UPDATE company SET hold_reason = 'stopped', held_since = :now", now=line.clock())
+    assert line.dispatcher.is_wanted()
+
+    line.dispatch()
+
+    assert not line.dispatcher.is_wanted()
+
+
+def test_a_database_that_cannot_tell_costs_a_bell_at_most(line):
+    nowhere = Database("postgresql+psycopg://127.0.0.1:1/nowhere")
+    given = {"publisher": line.publisher, "settings": line.settings, "clock": line.clock}
+
+    assert Dispatcher(database=nowhere, **given).is_wanted()
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 250], ids=["one", "little", "more", "chunks"])
+def test_what_leaves_nothing_behind_is_the_last_round(line, count):
+    """All that was due is handed out: no second round finds out that nothing is left."""
+    line.submit(count)
+
+    assert count_picks(line) == ([count], [True])
+
+
+def test_a_full_window_is_the_last_round(database, vault):
+    line = make_line(database, vault, chunk_invoices=20, window_chunks=2)
+    line.submit(100)
+
+    assert count_picks(line) == ([40], [True])
+
+
+def test_what_one_round_cannot_see_is_left_to_the_next(database, vault):
+    """A company whose share was not counted to its end has another round, as long as there is room."""
+    line = make_line(database, vault, chunk_invoices=10, window_chunks=10)
+    line.submit(80)
+    for number in range(9):
+        line.submit(1, company=line.add_company(f"Few {number}"))
+
+    picked, last = count_picks(line)
+
+    assert (sum(picked), len(picked)) == (80 + 9, 2)
+    assert last == [False, True]
+
+
+def count_picks(line):
+    picks = []
+
+    class Counted(Dispatcher):
+        def _round(self):
+            picks.append(super()._round())
+            return picks[-1]
+
+    given = {"database": line.database, "publisher": line.publisher, "settings": line.settings, "clock": line.clock}
+    Counted(**given).run(uuid4())
+    return [len(each.invoices) for each in picks], [each.is_last for each in picks]
 
 
 def test_four_pumps_at_once_hand_out_each_invoice_once(line):

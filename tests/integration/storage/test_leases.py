@@ -25,6 +25,11 @@ def take(database, holder, *, now=NOW):
         return leases.take(session, NAME, holder=holder, now=now, seconds=30)
 
 
+def ring_and_take(database, holder, *, now=NOW):
+    with database.transaction() as session:
+        return leases.ring_and_take(session, NAME, holder=holder, now=now, seconds=30)
+
+
 def leave(database, holder, *, seen):
     with database.transaction() as session:
         return leases.leave(session, NAME, holder=holder, seen=seen)
@@ -68,6 +73,26 @@ def test_the_lease_is_given_back_in_any_case_when_asked(database):
 
     assert leave(database, ANN, seen=None) is True
     assert take(database, BOB) == 2
+
+
+def test_who_rings_takes_what_is_free_and_is_heard_where_it_is_not(database):
+    """Ringing and taking at once is a ring that is never lost, and a lease that only one has."""
+    assert ring_and_take(database, ANN) == 1
+    assert ring_and_take(database, BOB) is None
+
+    assert leave(database, ANN, seen=1) is False
+    assert leave(database, ANN, seen=2) is True
+    assert ring_and_take(database, BOB) == 3
+
+
+def test_who_rings_takes_an_expired_lease_and_proves_no_round_of_the_old_holder(database):
+    ring_and_take(database, ANN)
+
+    assert ring_and_take(database, BOB, now=OVER) == 2
+    assert done_at(database) is None
+    assert leave(database, ANN, seen=None) is False
+    assert leave(database, BOB, seen=2) is True
+    assert done_at(database) == OVER
 
 
 def done_at(database):

@@ -36,7 +36,7 @@ OPTIONS = " ".join(
         "-c idle_in_transaction_session_timeout=60000",
         # Every claim locks first and looks then: a server set to a stricter level would let it look at an old snapshot.
         r"-c default_transaction_isolation=read\ committed",
-        # What is open lies in memory: at the default of 4 a chunk of 100 is looked for among 20,000 by reading them all.
+        # What is open lies in memory. At the default of 4 a chunk of 100 is found among 20,000 by reading them all.
         "-c random_page_cost=1.1",
     )
 )

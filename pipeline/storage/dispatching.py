@@ -70,7 +70,8 @@ NEXT_EPOCHS = text("SELECT nextval('epoch') FROM generate_series(1, :count)")
 STAMP = text("""
     UPDATE invoice_open AS invoice SET epoch = named.epoch, lease_until = :until, due_at = :until,
         give_up_at = give_up_at + greatest(CAST(:now AS timestamptz) - due_at, interval '0')
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[])) AS named(id, epoch) WHERE invoice.id = named.id
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[])) AS named(id, epoch)
+    WHERE invoice.id = named.id AND shelf = 0
 """)
 
 

@@ -18,8 +18,8 @@ def rows_read(database) -> Iterator[dict[str, int]]:
     """
     most: dict[str, int] = {}
 
-    def explain(connection, _cursor, statement, parameters, *_):
-        if not EXPLAINED.match(statement):
+    def explain(connection, _cursor, statement, parameters, _context, many):  # noqa: PLR0917 - the event's
+        if many or not EXPLAINED.match(statement):
             return
         raw = connection.connection.driver_connection
         raw.execute("SAVEPOINT before")

@@ -478,3 +478,21 @@ def test_a_tick_beside_a_thousand_companies_stays_short(database, vault):
         assert got[line.company] <= 200, "one with much has its turn like the others, and no second one before them"
 
     assert len(got) == 1000, "nobody starves: everybody within a window's turns"
+
+
+def test_no_part_of_the_line_reads_a_backlog(database, vault):
+    """Beside 100,000 of one company and a few of others: handing out, sending, following, checking holds, routing."""
+    line = make_line(database, vault)
+    fill(line, line.company, 100_000)
+    for name in ("Beta", "Gamma"):
+        line.submit(5, company=line.add_company(name))
+    line.change("ANALYZE invoice")
+
+    with rows_read(database) as read:
+        line.work()
+        line.clock.pass_seconds(60)
+        line.follow()
+        line.check_holds()
+        line.route()
+
+    assert 0 < max(read.values()) < NO_BACKLOG, read

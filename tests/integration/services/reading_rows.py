@@ -18,7 +18,7 @@ def rows_read(database) -> Iterator[dict[str, int]]:
     """
     most: dict[str, int] = {}
 
-    def explain(connection, _cursor, statement, parameters, _context, many):  # noqa: PLR0917 - the event's
+    def explain(connection, _cursor, statement, parameters, _context, many):
         if many or not EXPLAINED.match(statement):
             return
         raw = connection.connection.driver_connection

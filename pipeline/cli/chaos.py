@@ -29,14 +29,14 @@ from pipeline.storage.database import Database
 INTERRUPTED = 130
 PRODUCERS = 4
 LEAST_MINUTES = 10.0
-INVOICES_A_MINUTE = 2000
+INVOICES_A_MINUTE = 1000
 """What two cores send at the least while everything falls: the deadline grows with the number of invoices."""
 PLAN_HELP = f"{', '.join(SHIPPED)}, or a file (docs/chaos.md says what stands in one)."
 SETTINGS_HELP = (
     "Your own settings: a file of POSTILJON_ lines. Waits, limits, sizes and the routing file count; "
     "addresses and keys in it are not used."
 )
-MINUTES_HELP = "Everything must have come to rest within so long; by itself 10, and one more for each 2,000 invoices."
+MINUTES_HELP = "Everything must have come to rest within so long; by itself 10, and one more for each 1,000 invoices."
 
 
 @dataclass(frozen=True, kw_only=True)

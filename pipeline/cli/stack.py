@@ -45,7 +45,8 @@ class StackPlan:
     """What to run beside PostgreSQL and Valkey."""
 
     state_dir: Path
-    send_processes: int = 2
+    send_processes: int = 3
+    """One more than two cores: while one waits for the operator or the database, the others use them (bench/)."""
     pump_processes: int = 1
     """One pumps at a time anyway: the others would find its lease."""
     follow_processes: int = 2

@@ -62,7 +62,7 @@ def _play(
     for name, processes in RAW.items():
         if name in only:
             some = paths[: min(len(paths), RAW_INVOICES + WARM_UP)]
-            play(name, lambda n=name, p=processes, s=some: _raw(n, p, s, order))  # type: ignore[misc]
+            play(name, lambda n=name, p=processes, s=some: _raw(n, p, s, order))  # type: ignore[misc] # bound now
     chosen = [rival for rival in RIVALS if rival.name in only]
     for rival in chosen:
         if not rival.is_installed:
@@ -72,7 +72,7 @@ def _play(
     with ground(folder / "rivals") as shared:
         for rival in (each for each in chosen if each.is_installed):
             some = _some(paths, rival, most)
-            play(rival.name, lambda r=rival, s=some: _rival(r, shared, s, order))  # type: ignore[misc]
+            play(rival.name, lambda r=rival, s=some: _rival(r, shared, s, order))  # type: ignore[misc] # bound now
     return runs, left_out
 
 

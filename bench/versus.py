@@ -120,6 +120,7 @@ def _prepare(rival: Rival, environment: dict[str, str]) -> None:
 
 @contextmanager
 def _worker(command: Sequence[str], environment: dict[str, str], log: object) -> Iterator[subprocess.Popen[bytes]]:
+    # `log` is an open file: the types of Popen do not take it for one as an object.
     with subprocess.Popen(tethered_command(command), env=environment, stdout=log, stderr=log) as process:  # type: ignore[call-overload]
         try:
             yield process

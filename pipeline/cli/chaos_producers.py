@@ -28,7 +28,9 @@ from pipeline.storage.database import Database
 LARGEST_PIECE = 20
 """Invoices a producer submits one by one in one transaction: from one to so many."""
 LARGEST_BULK = 1000
-"""Invoices it submits in bulk, a transaction for each company: from one to so many."""
+"""Invoices it submits in bulk, a transaction for each company: from one to so many ..."""
+LEAST_PIECES = 10
+"""... and never more than leaves a producer so many pieces: what is all submitted at once meets no strike."""
 AGAIN_SECONDS = 0.3
 BATCH = "chaos"
 
@@ -121,13 +123,13 @@ class Producers:
 
     def _run(self, share: Sequence[Offer], random: Random) -> None:
         ways = (self._submit_singly, LARGEST_PIECE), (self._submit_in_bulk, LARGEST_BULK)
-        done = 0
+        most, done = max(len(share) // LEAST_PIECES, 1), 0
         try:
             while done < len(share) and not self._stop.is_set():
                 way, largest = random.choice(ways)
                 # In one order: two producers that make batches of the same companies the other way round would lock
                 # each other out.
-                piece = sorted(share[done : done + random.randint(1, largest)], key=attrgetter("company"))
+                piece = sorted(share[done : done + random.randint(1, min(largest, most))], key=attrgetter("company"))
                 self._stop.wait(max(0.0, self._began + self._over_seconds * done / len(share) - time.monotonic()))
                 self._submit(piece, way)
                 done += len(piece)

@@ -55,9 +55,11 @@ class EvidenceKeeper:
         self._hurried: set[asyncio.Task[None]] = set()
 
     def add(self, company: str | None, lane: Lane, outcome: Outcome | None) -> None:
-        """Count one exchange that ended; it is written within a moment."""
+        """Count one exchange that ended; it is written within a moment, and at once where it may open a circuit."""
         self._evidence.add(company, lane, outcome)
-        if self._evidence and (self._timer is None or self._timer.done()):
+        if not self._hurried and self._evidence.opens(least_failures=self._settings.circuit_failures):
+            self._hurry()
+        elif self._evidence and (self._timer is None or self._timer.done()):
             self._timer = asyncio.get_running_loop().create_task(self._write_later())
 
     def block(self, scope: str, until: datetime) -> None:
@@ -65,9 +67,7 @@ class EvidenceKeeper:
         for lane in Lane:
             self._outlook.block(scope, lane, until)
             self._evidence.block((scope, lane), until)
-        task = asyncio.get_running_loop().create_task(self.flush())
-        self._hurried.add(task)
-        task.add_done_callback(self._hurried.discard)
+        self._hurry()
 
     async def flush(self) -> None:
         """Write everything collected; what cannot be written is kept for the next time."""
@@ -81,6 +81,8 @@ class EvidenceKeeper:
             log.warning("evidence not written yet: %s", exc, extra={"event": "evidence_kept"})
             return
         self._outlook.written(evidence.blocks)
+        if evidence.opens(least_failures=self._settings.circuit_failures):
+            self._outlook.outdate()
 
     async def close(self) -> None:
         """Write the rest, unless the database is away."""
@@ -93,6 +95,11 @@ class EvidenceKeeper:
             await asyncio.wait_for(self.flush(), CLOSE_SECONDS)
         except TimeoutError:
             log.warning("evidence lost at the end", extra={"event": "evidence_lost"})
+
+    def _hurry(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.flush())
+        self._hurried.add(task)
+        task.add_done_callback(self._hurried.discard)
 
     async def _write_later(self) -> None:
         while self._evidence:

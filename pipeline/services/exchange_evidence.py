@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pipeline.domain.circuit import Evidence, weigh
+from pipeline.domain.circuit import Evidence, is_answered, weigh
 from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.domain.turnstile import Lane
 from pipeline.storage.pacing import Key, Noted
@@ -24,6 +24,11 @@ class Weighed:
     failed: int = 0
     told: str | None = None
     """What the last failure said, for people."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Tell whether somebody is there: enough of the exchanges were answered."""
+        return is_answered(answered=self.answered, failed=self.failed)
 
 
 @dataclass(kw_only=True)
@@ -57,6 +62,10 @@ class ExchangeEvidence:
             weighed.failed += verdict is Evidence.FAILED
             if outcome is not None and verdict is Evidence.FAILED:
                 weighed.told = outcome.message
+
+    def opens(self, *, least_failures: int) -> bool:
+        """Tell whether this alone, without what is written already, may open a circuit."""
+        return any(each.failed >= least_failures and not each.is_answered for each in self.weighed.values())
 
     def block(self, key: Key, until: datetime) -> None:
         """Note a pause the operator asked for; a longer one stands."""

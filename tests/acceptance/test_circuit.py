@@ -13,7 +13,8 @@ from .installation import Installation, ids_of
 from .operator_side import Sent
 from .papers import papers
 
-INVOICES = 300
+INVOICES = 1000
+"""More than the processes have in the air when the first failures come."""
 CANARIES = 2
 RACES = 2
 """Canaries under way while two numbers are read one after the other."""

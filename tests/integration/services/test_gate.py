@@ -418,6 +418,22 @@ def test_open_circuit_lets_one_canary_through(database, company, time):
     time.run(work())
 
 
+def test_evidence_that_is_enough_counts_at_once(database, company, time):
+    """Who met enough failures begins nothing more, without the pause in which answers are collected."""
+    gate = gate_of(database, time, circuit_failures=5)
+
+    async def work():
+        await asyncio.gather(*(gate.enter(company, READ) for _ in range(5)))
+        for _ in range(5):
+            gate.leave(company, READ, REFUSED_CONNECTION)
+        await asyncio.gather(*gate._keeper._hurried)
+        held = await gate.enter(company, UPLOAD)
+        assert (time(), held.error_code) == (START, "circuit_open")
+        await gate.close()
+
+    time.run(work())
+
+
 def test_failed_canary_keeps_it_closed(database, company, time):
     gate = gate_of(database, time, circuit_failures=5, circuit_wait_seconds=4)
 

@@ -136,8 +136,11 @@ def _beyond_the_window(
 
 
 def _most(each: Contender, flying: Mapping[UUID, InFlight], allowances: Allowances) -> int | None:
-    cap = None if each.cap is None else max(each.cap - flying.get(each.id, NOTHING).whole, 0)
-    return min((bound for bound in (cap, allowances.left(each.id)) if bound is not None), default=None)
+    mine = flying.get(each.id, NOTHING)
+    cap = None if each.cap is None else max(each.cap - mine.whole, 0)
+    # What hangs in the air since before the hold does not keep a trial from beginning.
+    trial = max(1 - mine.fresh, 0) if each.is_on_trial else None
+    return min((bound for bound in (cap, trial, allowances.left(each.id)) if bound is not None), default=None)
 
 
 def _pick_canaries(

@@ -31,7 +31,8 @@ COUNT_IN_FLIGHT = text("""
     GROUP BY company_id
 """)
 FIND_CONTENDERS = text(f"""
-    SELECT company.id, name, weight, cap, deficit, due.backlog FROM company CROSS JOIN LATERAL (
+    SELECT company.id, name, weight, cap, deficit, check_at > :now AS is_on_trial, due.backlog
+    FROM company CROSS JOIN LATERAL (
         SELECT count(*) AS backlog FROM (
             SELECT 1 FROM invoice_open WHERE company_id = company.id AND {DUE} {IN_ORDER} LIMIT :little) AS few) AS due
     WHERE hold_reason IS NULL AND (due.backlog > 0 OR deficit <> 0)
@@ -108,6 +109,8 @@ class Contender:
     deficit: float
     backlog: int
     """Due invoices, counted up to a number."""
+    is_on_trial: bool = False
+    """It was held a moment ago, and the operator has not let it in since (companies.TRIAL)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,16 @@ def find_contenders(session: Session, *, now: datetime, little: int) -> list[Con
     """Return the companies, none of them held, that have due work, each counted up to `little`."""
     rows = session.connection().execute(FIND_CONTENDERS, {"now": now, "little": little})
     return [
-        Contender(id=r.id, name=r.name, weight=r.weight, cap=r.cap, deficit=r.deficit, backlog=r.backlog) for r in rows
+        Contender(
+            id=row.id,
+            name=row.name,
+            weight=row.weight,
+            cap=row.cap,
+            deficit=row.deficit,
+            backlog=row.backlog,
+            is_on_trial=bool(row.is_on_trial),
+        )
+        for row in rows
     ]
 
 

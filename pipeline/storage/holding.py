@@ -1,6 +1,6 @@
 """Invoices that wait for their company or for a person, and how they go on. Why a company is held: companies.py."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
@@ -10,6 +10,9 @@ from pipeline.domain.state import State
 
 PIECE = 5000
 """Invoices moved in one transaction: well under a second, so that nobody waits for the locks."""
+LASTING = timedelta(seconds=10)
+"""A hold that is over sooner moves nothing: a token lost for a moment must not move a hundred thousand invoices to and
+fro. The dispatcher hands out nothing of a held company from its first moment on."""
 
 GO_ON = """
     UPDATE invoice_open AS invoice
@@ -38,6 +41,7 @@ RELEASE_OF_COMPANY = text(f"""
 WAITING = "state IN ('queued', 'waiting', 'in_doubt') AND (lease_until IS NULL OR lease_until <= :now)"
 TO_HOLD = f"""
     SELECT id FROM company WHERE hold_reason IS NOT NULL
+        AND held_since <= CAST(:now AS timestamptz) - interval '{LASTING.total_seconds()} seconds'
         AND EXISTS (SELECT 1 FROM invoice_open WHERE company_id = company.id AND {WAITING})
 """
 HELD_WITH_WAITING = text(f"{TO_HOLD} ORDER BY id")
@@ -87,7 +91,7 @@ def release_invoices(session: Session, company_id: UUID, *, cause: str, now: dat
 
 
 def hold_waiting(session: Session, *, now: datetime, limit: int = PIECE) -> int:
-    """Hold what is queued, waiting or in doubt of held companies, up to a piece; return how many.
+    """Hold what is queued, waiting or in doubt of companies held for `LASTING`, up to a piece; return how many.
 
     What is with a worker, or on its way to one, is left until its lease is over or its answer recorded.
     """

@@ -11,6 +11,7 @@ from pipeline.domain.outcome import Outcome, OutcomeKind
 from pipeline.services.dispatch import Dispatcher
 from pipeline.storage import claims, companies, leases
 from pipeline.storage.database import Database
+from pipeline.storage.holding import LASTING
 
 from .line import FakePublisher, Line
 
@@ -242,9 +243,11 @@ def test_room_is_worth_a_bell_only_while_something_is_due(line):
     assert line.dispatcher.is_wanted()
 
 
-def test_a_held_company_wants_a_bell_until_its_invoices_are_held(line):
+def test_a_held_company_that_stays_so_wants_a_bell_until_its_invoices_are_held(line):
     line.submit()
     line.change("UPDATE company SET hold_reason = 'stopped', held_since = :now", now=line.clock())
+    assert not line.dispatcher.is_wanted()
+    line.clock.pass_seconds(LASTING.total_seconds())
     assert line.dispatcher.is_wanted()
 
     line.dispatch()

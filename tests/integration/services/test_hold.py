@@ -7,6 +7,7 @@ import pytest
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.outcome import Outcome
 from pipeline.storage import companies
+from pipeline.storage.holding import LASTING
 from pipeline.storage.vault import Vault, new_key
 
 from .line import K, Line
@@ -59,6 +60,9 @@ def test_a_company_that_is_not_let_in_is_held_and_its_other_invoices_wait(line):
 
     line.work()
 
+    assert line.states([turned_away, *waiting, other]) == ["held", "queued", "queued", "accepted"]
+    line.clock.pass_seconds(LASTING.total_seconds())
+    line.work()
     assert line.states([turned_away, *waiting, other]) == ["held", "held", "held", "accepted"]
     row = line.row(turned_away)
     assert (row.held_for, row.due_at) == ("company", None)
@@ -95,6 +99,7 @@ def test_a_released_company_goes_on_by_itself(line):
     line.work()
     line.operator.every_upload = None
     (waiting,) = line.submit()
+    line.clock.pass_seconds(LASTING.total_seconds())
     line.dispatch()
 
     assert line.check_holds() == 0
@@ -109,6 +114,26 @@ def test_a_released_company_goes_on_by_itself(line):
         line.work()
         line.clock.pass_seconds(2)
     assert line.states([turned_away, waiting]) == ["accepted", "accepted"]
+
+
+def test_a_hold_of_seconds_ends_with_one_invoice_first(line):
+    """What was never moved waits for the trial too: the operator meets one invoice, and all when it was let in."""
+    (turned_away,) = line.submit()
+    line.operator.every_upload = TURNED_AWAY
+    line.work()
+    waiting = line.submit(5)
+    line.operator.every_upload = None
+    line.change("UPDATE company SET check_at = :now", now=line.clock())
+    assert line.check_holds() == 1
+
+    asked = []
+    for _ in range(2):
+        before = len(line.operator.uploads)
+        line.work()
+        asked.append(len(line.operator.uploads) - before)
+    assert asked == [1, 4]
+    line.work()
+    assert line.states([turned_away, *waiting]) == ["accepted"] * 6
 
 
 def test_a_refused_invoice_of_a_held_company_is_not_sent_again(line):

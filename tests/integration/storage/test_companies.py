@@ -204,7 +204,7 @@ def test_a_hold_without_advice_gets_the_one_for_its_words(database, company):
     assert "auth_email" in find(database, company).hold_advice
 
 
-def hold_waiting(database, now=NOW, **limit):
+def hold_waiting(database, now=NOW + holding.LASTING, **limit):
     with database.transaction() as session:
         return holding.hold_waiting(session, now=now, **limit)
 
@@ -240,6 +240,16 @@ def test_all_that_waits_of_a_held_company_is_held(database, company, vault):
     assert told == [("waiting", "held", "no right to send")]
     assert hold_waiting(database, NOW + LEASE) == 1
     assert states(database, [on_its_way]) == ["held"]
+
+
+def test_a_hold_of_seconds_moves_nothing(database, company):
+    """A token that is lost for a moment moves no backlog to and fro."""
+    uuids = queue(database, company, 3)
+    hold(database, company)
+
+    assert hold_waiting(database, NOW + holding.LASTING - timedelta(seconds=1)) == 0
+    assert release(database, company, trial=True) == 0
+    assert states(database, uuids) == ["queued"] * 3
 
 
 def test_what_waits_is_held_in_pieces_and_goes_on_in_pieces(database, company):
@@ -296,7 +306,7 @@ def test_nothing_stays_held_with_a_company_that_is_well(database, company, held_
     hold(database, company)
     first, second = (hold_waiting, release) if held_first else (release, hold_waiting)
     begin = {
-        hold_waiting: lambda session: holding.hold_waiting(session, now=NOW),
+        hold_waiting: lambda session: holding.hold_waiting(session, now=NOW + holding.LASTING),
         release: lambda session: companies.release_company(session, company, cause=CAUSE, now=NOW),
     }
 

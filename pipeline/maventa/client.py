@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pipeline.domain.credentials import AccessToken, CompanyCredentials, TokenStore
 from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.streamed import Content
 from pipeline.domain.turnstile import Turnstile
 from pipeline.maventa.caller import Caller, OperatorCredentials
 from pipeline.maventa.environment import OperatorHosts
@@ -102,7 +103,7 @@ class MaventaClient(ReadingCalls):
         credentials: CompanyCredentials,
         *,
         uuid: UUID,
-        content: bytes | bytearray,
+        content: Content,
         filename: str,
         content_type: str,
         options: UploadOptions,

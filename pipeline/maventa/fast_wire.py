@@ -14,6 +14,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.request import StreamRequest
 
+from pipeline.domain.streamed import Streamed
 from pipeline.maventa.failure import TransportFailureKind, classify
 from pipeline.maventa.timeouts import Timeouts
 from pipeline.maventa.wire import ANSWER_LIMIT_BYTES, USER_AGENT, Answer, Question
@@ -63,10 +64,12 @@ class FastWire:
             headers.append(("Content-Type", question.content_type))
         if bearer is not None:
             headers.append(("Authorization", f"Bearer {bearer}"))
+        content = question.content
+        if isinstance(content, Streamed):
+            headers.append(("Content-Length", str(content.size)))
+            return builder.headers(headers).body_stream(content.read()).build_streamed()
         builder = builder.headers(headers)
-        if question.content is not None:
-            builder = builder.body_bytes(question.content)
-        return builder.build_streamed()
+        return (builder if content is None else builder.body_bytes(content)).build_streamed()
 
 
 class _Patience:

@@ -1,7 +1,9 @@
 """The body of an upload: form fields first, the file last, untouched. Knows nothing of what fields mean."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from pipeline.domain.streamed import Content, Streamed
 
 DEFAULT_FILENAMES = {"application/xml": "invoice.xml", "application/zip": "invoice.zip"}
 FILENAME_LIMIT = 255
@@ -26,20 +28,22 @@ def encode_upload(
     *,
     fields: Sequence[tuple[str, str]],
     filename: str,
-    content: bytes | bytearray,
+    content: Content,
     content_type: str,
     make_boundary: Callable[[], str],
-) -> tuple[bytes, str]:
+) -> tuple[Content, str]:
     """Return the multipart body and its Content-Type. The content is copied once and never changed.
 
     Built here, in one piece: httpx's own encoder makes a stream, which the fast transport has to pull piece by piece.
+    That is left to what is streamed, which cannot be searched for the boundary: chance must be enough to avoid it.
     """
     texts = [(name, value.encode()) for name, value in fields]
     boundary = make_boundary()
-    while boundary.encode() in content or any(boundary.encode() in value for _, value in texts):
+    known = content if isinstance(content, bytes) else b""
+    while boundary.encode() in known or any(boundary.encode() in value for _, value in texts):
         boundary = make_boundary()
     delimiter = f"--{boundary}\r\n".encode()
-    pieces: list[bytes | bytearray] = [
+    pieces = [
         piece
         for name, value in texts
         for piece in (delimiter, f'Content-Disposition: form-data; name="{name}"\r\n\r\n'.encode(), value, b"\r\n")
@@ -48,5 +52,18 @@ def encode_upload(
     head = (
         f'Content-Disposition: form-data; name="file"; filename="{safe_name}"\r\nContent-Type: {content_type}\r\n\r\n'
     )
-    pieces += [delimiter, head.encode(), content, f"\r\n--{boundary}--\r\n".encode()]
-    return b"".join(pieces), f"multipart/form-data; boundary={boundary}"
+    before, after = b"".join([*pieces, delimiter, head.encode()]), f"\r\n--{boundary}--\r\n".encode()
+    return _frame(before, content, after), f"multipart/form-data; boundary={boundary}"
+
+
+def _frame(before: bytes, content: Content, after: bytes) -> Content:
+    if isinstance(content, bytes):
+        return b"".join([before, content, after])
+
+    async def read() -> AsyncIterator[bytes]:
+        yield before
+        async for piece in content.read():
+            yield piece
+        yield after
+
+    return Streamed(size=len(before) + content.size + len(after), read=read)

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.domain.streamed import Content, Streamed
 from pipeline.maventa.failure import TransportFailureKind, classify
 from pipeline.maventa.schemas import ErrorAnswer
 from pipeline.maventa.timeouts import Timeouts
@@ -32,7 +33,7 @@ class Question:
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
-    content: bytes | None = field(default=None, repr=False)
+    content: Content | None = field(default=None, repr=False)
     content_type: str | None = None
     accept: str = "application/json"
 
@@ -113,11 +114,14 @@ class HttpxWire:
             headers["Content-Type"] = question.content_type
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
+        content = question.content
+        if isinstance(content, Streamed):
+            headers["Content-Length"] = str(content.size)
         return self._http.build_request(
             question.method,
             self._base_url + question.path,
             params=question.query or None,
-            content=question.content,
+            content=content.read() if isinstance(content, Streamed) else content,
             headers=headers,
         )
 

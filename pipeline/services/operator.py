@@ -11,6 +11,7 @@ from pipeline.domain.decision import explain
 from pipeline.domain.document_values import clean_text
 from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.outcome import Outcome
+from pipeline.domain.streamed import Content
 from pipeline.domain.way import Way
 from pipeline.maventa.client import MaventaClient
 from pipeline.maventa.probing import read_uuid
@@ -42,7 +43,7 @@ class MaventaOperator:
         credentials: CompanyCredentials,
         *,
         uuid: UUID,
-        content: bytes | bytearray,
+        content: Content,
         filename: str,
         is_zip: bool,
         options: Mapping[str, Any],

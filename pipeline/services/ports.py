@@ -10,6 +10,7 @@ from uuid import UUID
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.operator_action import OperatorAction
 from pipeline.domain.outcome import Outcome
+from pipeline.domain.streamed import Content
 from pipeline.domain.way import Way
 
 Clock = Callable[[], datetime]
@@ -56,7 +57,7 @@ class Operator(Protocol):
         credentials: CompanyCredentials,
         *,
         uuid: UUID,
-        content: bytes | bytearray,
+        content: Content,
         filename: str,
         is_zip: bool,
         options: Mapping[str, Any],

@@ -23,7 +23,7 @@ from pipeline.services.departure import NO_DOCUMENT, Departure, DepartureGate, E
 from pipeline.services.exchanges import Exchanges
 from pipeline.services.flight import Flight, Result, Work
 from pipeline.services.hold import hold_stopped
-from pipeline.services.loading import Documents, Group
+from pipeline.services.loading import Documents, Lender
 from pipeline.services.points import Point, Points
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
 from pipeline.settings import Settings
@@ -129,14 +129,14 @@ class Sender:
         return Leases([each.id for each in claimed], seconds=seconds, since=since, elapsed=self._elapsed)
 
     async def _upload(
-        self, credentials: CompanyCredentials, each: ClaimedUpload, group: Group, leases: Leases
+        self, credentials: CompanyCredentials, each: ClaimedUpload, lender: Lender, leases: Leases
     ) -> list[Result]:
         async def exchange(departure: Departure) -> Outcome:
-            with group.borrower(each.id):
+            with lender.borrower(each.id):
                 if each.is_missing:
                     return NO_DOCUMENT
                 try:
-                    content = await group.lend(each.id)
+                    content = await lender.lend(each.id)
                 except ServiceUnavailableError as exc:
                     return hold_back(AGAIN_SECONDS, why=f"its document could not be read ({exc})")
                 async with self._room:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlmodel import Session
 
 from pipeline.domain.consequence import Consequence
@@ -35,8 +35,6 @@ NOTE_ONCE = text("""
         SELECT 1 FROM (SELECT kind, cause FROM event WHERE invoice_id = :id ORDER BY id DESC LIMIT 1) AS newest
         WHERE newest.kind = :kind AND newest.cause = :cause)
 """)
-SLICE_BYTES = 1024 * 1024
-"""The driver's buffer grows to the largest row it ever met and stays so for as long as the connection lives."""
 SLICE = text("""
     SELECT substring(content FROM :start FOR :length) FROM document WHERE sha256 = :key AND created_at = :at
 """)
@@ -125,27 +123,21 @@ def claim_uploads(
     ]
 
 
-def read_documents(session: Session, claimed: Sequence[ClaimedUpload]) -> dict[UUID, bytes | bytearray]:
-    """Return the bytes of claimed uploads, by the invoice; what is not there is left out."""
-    connection = session.connection()
-    small = [each for each in claimed if each.size <= SLICE_BYTES]
-    keys, at = [each.document_sha256 for each in small], {each.document_at for each in small}
-    rows = connection.execute(DOCUMENTS, {"keys": keys, "at": list(at)})
+def read_documents(session: Session, claimed: Sequence[ClaimedUpload]) -> dict[UUID, bytes]:
+    """Return the bytes of claimed uploads, by the invoice; what is not there is left out.
+
+    For small ones: the driver's buffer grows to the largest row it ever met and stays so while its connection lives.
+    """
+    keys, at = [each.document_sha256 for each in claimed], {each.document_at for each in claimed}
+    rows = session.connection().execute(DOCUMENTS, {"keys": keys, "at": list(at)})
     contents = {bytes(row.sha256): row.content for row in rows}
-    found = {each.id: contents[key] for each in small if (key := bytes(each.document_sha256)) in contents}
-    big = (each for each in claimed if each.size > SLICE_BYTES)
-    return found | {each.id: content for each in big if (content := _read_slices(connection, each)) is not None}
+    return {each.id: contents[key] for each in claimed if (key := bytes(each.document_sha256)) in contents}
 
 
-def _read_slices(connection: Connection, each: ClaimedUpload) -> bytearray | None:
-    content = bytearray()
-    while len(content) < each.size:
-        place = {"key": each.document_sha256, "at": each.document_at, "start": len(content) + 1, "length": SLICE_BYTES}
-        piece = connection.execute(SLICE, place).scalar_one_or_none()
-        if not piece:
-            return None
-        content += piece
-    return content
+def read_slice(session: Session, claimed: ClaimedUpload, *, start: int, length: int) -> bytes | None:
+    """Return up to `length` bytes of a claimed document from a place on, counted from 0; None if there are none."""
+    place = {"key": claimed.document_sha256, "at": claimed.document_at, "start": start + 1, "length": length}
+    return session.connection().execute(SLICE, place).scalar_one_or_none()
 
 
 def claim_probes(

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline.domain.outcome import OutcomeKind
+from pipeline.domain.streamed import Content, Streamed
 from pipeline.maventa.failure import NOT_SENT, TransportFailureKind
 from pipeline.maventa.fast_wire import FastWire
 from pipeline.maventa.timeouts import Timeouts
@@ -30,9 +31,23 @@ from tests.contract.maventa.rude_server import (
 )
 
 K = TransportFailureKind
-TIMEOUTS = Timeouts(connect=0.3, read=0.5, write=0.5, pool=0.3, total=8.0)
+TIMEOUTS = Timeouts(connect=1.0, read=0.5, write=0.5, pool=0.3, total=8.0)
 SMALL = b"<invoice/>"
 BIG = bytes(range(256)) * (20 * 1024 * 4)
+PIECE = 1024 * 1024
+
+
+async def in_pieces() -> AsyncIterator[bytes]:
+    for at in range(0, len(BIG), PIECE):
+        yield BIG[at : at + PIECE]
+
+
+async def cut_off() -> AsyncIterator[bytes]:
+    yield BIG[:PIECE]
+    raise ConnectionResetError("the rest cannot be read")
+
+
+STREAMED = Streamed(size=len(BIG), read=in_pieces)
 
 
 def fast(url: str, timeouts: Timeouts = TIMEOUTS) -> Wire:
@@ -52,7 +67,7 @@ fast_only = pytest.mark.parametrize("make", [fast], ids=["fast"])
 """What the product needs of the transport it uses and httpx's own does otherwise."""
 
 
-def upload(content: bytes = SMALL) -> Question:
+def upload(content: Content = SMALL) -> Question:
     return Question(method="POST", path="/v1/invoices", content=content, content_type="application/octet-stream")
 
 
@@ -145,7 +160,7 @@ class Row:
     behaviour: Behaviour
     fast: set[K]
     httpx: set[K]
-    content: bytes = SMALL
+    content: Content = SMALL
 
 
 # A close with unread bytes is a reset for TCP, and which of the two is seen first is for the kernel to say.
@@ -165,11 +180,16 @@ ROWS = [
     Row(close_at_once, BROKEN, BROKEN),
     Row(reset_in_request, BROKEN, BROKEN, BIG),
     Row(never_read, {K.READ_TIMEOUT}, {K.WRITE_TIMEOUT}, BIG),
+    Row(reset_in_request, BROKEN, BROKEN, STREAMED),
+    Row(never_read, {K.READ_TIMEOUT}, {K.WRITE_TIMEOUT}, STREAMED),
+    Row(silence, {K.RESET}, {K.RESET}, Streamed(size=len(BIG), read=cut_off)),
 ]
 
 
 @both
-@pytest.mark.parametrize("row", ROWS, ids=[row.behaviour.__name__ for row in ROWS])
+@pytest.mark.parametrize(
+    "row", ROWS, ids=[f"{row.behaviour.__name__}-{type(row.content).__name__}-{len(row.content)}" for row in ROWS]
+)
 def test_broken_exchange_is_in_doubt(make: MakeWire, row: Row) -> None:
     """Once a connection came about, nothing that breaks is taken for proof that nothing was sent."""
 
@@ -206,6 +226,18 @@ def test_connection_that_never_came_is_unavailable(make: MakeWire, url: Callable
 
     assert failure is kind
     assert judge_failure(Phase.UPLOAD, failure).kind is OutcomeKind.UNAVAILABLE
+
+
+@both
+def test_content_cut_off_arrives_nowhere(make: MakeWire) -> None:
+    """A document whose rest cannot be read is never a whole request: the operator cannot take it."""
+
+    async def run() -> int:
+        async with serve(silence) as server:
+            await ask(make, server.url, upload(Streamed(size=len(BIG), read=cut_off)))
+            return len(server.requests)
+
+    assert asyncio.run(run()) == 0
 
 
 @both
@@ -323,7 +355,8 @@ def test_request_on_a_dying_connection_is_not_repeated(make: MakeWire) -> None:
 
 
 @both
-def test_bytes_arrive_as_given(make: MakeWire) -> None:
+@pytest.mark.parametrize("content", [BIG, STREAMED], ids=["at hand", "streamed"])
+def test_bytes_arrive_as_given(make: MakeWire, content: Content) -> None:
     """Twenty megabytes arrive byte for byte, with their length and not in chunks."""
 
     async def good(c: Connection) -> None:
@@ -332,7 +365,7 @@ def test_bytes_arrive_as_given(make: MakeWire) -> None:
 
     async def run() -> tuple[Answer | K, bytes, bytes]:
         async with serve(good) as server:
-            answer = await ask(make, server.url, upload(BIG))
+            answer = await ask(make, server.url, upload(content))
             return answer, *server.requests[0]
 
     answer, head, body = asyncio.run(run())

@@ -82,7 +82,7 @@ class FakeOperator:
             return Outcome(kind=K.UNAUTHORIZED, http_status=401, error_code="auth_unauthorized", message="Unauthorized")
         if self.every_upload is not None:
             return self.every_upload
-        self.held[uuid] = content
+        self.held[uuid] = content if isinstance(content, bytes) else b"".join([each async for each in content.read()])
         return Outcome(kind=K.ACCEPTED, http_status=201, operator_status="PENDING")
 
     async def probe(self, credentials, uuids):
@@ -161,7 +161,9 @@ class FakeOperator:
         """Take the upload and answer something else: what a lost answer looks like."""
 
         async def lose():
-            self.held[uuid] = content
+            self.held[uuid] = (
+                content if isinstance(content, bytes) else b"".join([each async for each in content.read()])
+            )
             return outcome
 
         self.on_upload[uuid].append(lose)

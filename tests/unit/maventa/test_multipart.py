@@ -1,14 +1,16 @@
 """The body of an upload, read back by an independent reader."""
 
+import asyncio
 import email
 import email.policy
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from email.message import EmailMessage
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.domain.streamed import Streamed
 from pipeline.maventa.multipart import encode_upload, header_safe_filename
 
 
@@ -16,13 +18,15 @@ def encode(
     content: bytes, fields: list[tuple[str, str]], *, filename: str = "a.xml", boundaries: str = "b"
 ) -> tuple[bytes, str]:
     names: Iterator[str] = iter(boundaries)
-    return encode_upload(
+    body, content_type = encode_upload(
         fields=fields,
         filename=filename,
         content=content,
         content_type="application/xml",
         make_boundary=lambda: f"edge-{next(names)}",
     )
+    assert isinstance(body, bytes)
+    return body, content_type
 
 
 def parts(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
@@ -44,6 +48,23 @@ def test_content_and_fields_come_back_unchanged(content: bytes, value: str) -> N
     assert [value for _, value in read] == [value.encode(), b"FI", content]
     assert b'name="file"; filename="a.xml"' in read[-1][0]
     assert b"Content-Type: application/xml" in read[-1][0]
+
+
+def test_streamed_body_is_the_same_each_time_it_is_read() -> None:
+    async def read() -> AsyncIterator[bytes]:
+        for piece in (b"<in", b"voice/>"):
+            yield piece
+
+    async def collect(body: Streamed) -> bytes:
+        return b"".join([piece async for piece in body.read()])
+
+    given = {"fields": [("lang", "FI")], "filename": "a.xml", "content_type": "application/xml"}
+    body, _ = encode_upload(content=Streamed(size=10, read=read), make_boundary=lambda: "edge-b", **given)
+    assert isinstance(body, Streamed)
+    whole, _ = encode(b"<invoice/>", [("lang", "FI")])
+
+    assert [asyncio.run(collect(body)) for _ in range(2)] == [whole, whole]
+    assert body.size == len(whole)
 
 
 def test_boundary_found_inside_is_replaced() -> None:

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline.domain.errors import ServiceUnavailableError
-from pipeline.services.loading import MIB, Group, Room, _cut
+from pipeline.services.loading import MIB, STREAM_BYTES, Group, Room, Stream, _cut
 
 
 def upload(size):
@@ -152,3 +152,54 @@ def test_groups_are_small_and_keep_the_order():
     members = [upload(size) for size in (MIB, MIB, 1, 20 * MIB, 5)]
 
     assert list(_cut(members)) == [members[:2], members[2:3], members[3:4], members[4:]]
+
+
+def stream(content, room, *, away_at=None):
+    def read(_, start):
+        if start == away_at:
+            raise ServiceUnavailableError("away")
+        return content[start : start + 4] or None
+
+    return Stream(upload(10), read=read, room=room)
+
+
+async def collect(streamed):
+    return b"".join([piece async for piece in streamed.read()])
+
+
+def test_streamed_document_takes_some_slices_of_room():
+    async def scenario():
+        room = Room(2 * STREAM_BYTES)
+        lender = stream(b"0123456789", room)
+        with lender.borrower(None):
+            streamed = await lender.lend(None)
+            contents = [await collect(streamed), await collect(streamed)]
+            part = free(room)
+        return contents, part, free(room)
+
+    assert asyncio.run(scenario()) == ([b"0123456789"] * 2, STREAM_BYTES, 2 * STREAM_BYTES)
+
+
+@pytest.mark.parametrize(("content", "away_at"), [(b"0123456789", 8), (b"01234567", None)], ids=["away", "vanished"])
+def test_stream_that_cannot_be_read_to_its_end_is_cut_off(content, away_at):
+    async def scenario():
+        lender = stream(content, Room(STREAM_BYTES), away_at=away_at)
+        with lender.borrower(None):
+            await collect(await lender.lend(None))
+
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("content", "away_at", "error"), [(b"", None, LookupError), (b"x", 0, ServiceUnavailableError)]
+)
+def test_stream_without_a_beginning_is_not_lent(content, away_at, error):
+    async def scenario():
+        room = Room(STREAM_BYTES)
+        lender = stream(content, room, away_at=away_at)
+        with pytest.raises(error), lender.borrower(None):
+            await lender.lend(None)
+        return free(room)
+
+    assert asyncio.run(scenario()) == STREAM_BYTES

@@ -185,6 +185,26 @@ _moment("status", 100_000, "So many pending invoices looked at: seconds and call
 _moment("recovery", 10_000, "A send process is killed under load: how long until its invoices move again.")
 
 
+@bench_app.command("memory", epilog="Example: postiljon bench memory --invoices 20000 --archives 20")
+def memory(
+    invoices: Count = 20_000,
+    archives: Annotated[int, typer.Option(min=0, help="ZIPs submitted beside as many invoices again.")] = 20,
+    megabytes: Annotated[float, typer.Option(min=0.1, help="How large each is.")] = 19.5,
+    latency_ms: Latency = 100.0,
+    seed: Seed = 1,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """What each kind of worker process takes at its peak, without and with big archives in the air."""
+    from bench import memory as measured
+
+    with scratch() as folder:
+        result = measured.memory(
+            folder, invoices=invoices, archives=archives, megabytes=megabytes, latency_ms=latency_ms, seed=seed
+        )
+    give("memory", result, text=rows_table(result), as_json=as_json, save=save)
+
+
 @bench_app.command("submit", epilog="Example: postiljon bench submit --invoices 10000 --invoices 100000")
 def submit_files(
     invoices: Annotated[list[int] | None, typer.Option(min=1, help="How many; repeatable.")] = None,

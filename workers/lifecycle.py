@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
 M_MMAP_THRESHOLD = -3
+M_ARENA_MAX = -8
 """Of glibc's mallopt."""
 BIG_BYTES = 1024 * 1024
 
@@ -122,9 +123,11 @@ def close_process(**_: object) -> None:
 
 def _give_back_memory() -> None:
     # After the first big document glibc would keep such blocks in its heaps for ever; so they go back to the system.
+    # And it would give each thread a heap of its own, which keeps what it once took: 5 MiB of 147 under load.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, BIG_BYTES)
+        mallopt(M_ARENA_MAX, 1)
 
 
 async def _build() -> Machine:

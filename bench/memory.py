@@ -1,0 +1,86 @@
+"""What worker processes take at their peak: under full load, then with archives of 20 MB in the air beside it."""
+
+import os
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID, uuid5
+from zipfile import ZIP_STORED, ZipFile
+
+from bench.compare import say
+from bench.installation import Installation, installation
+from bench.moments import PATIENCE_SECONDS, check_held_once
+from bench.payloads import write
+from bench.surroundings import surroundings
+from pipeline.services.submit import submit
+from simulator.samples import ubl
+from workers.bell import ring
+
+NAMESPACE = UUID("6f6a8c0e-3d0f-4b8e-9d2f-0d6d2f4f9a51")
+WORKERS = ("worker-send", "worker-pump", "worker-follow", "beat")
+MB = 1_000_000
+
+
+def memory(
+    folder: Path, *, invoices: int, archives: int, megabytes: float, latency_ms: float, seed: int
+) -> dict[str, Any]:
+    """Send a backlog, then another with archives in it; the peak of each kind of process after both, in 10^6 bytes."""
+    result = surroundings()
+    paths = write(folder / "invoices", count=2 * invoices, seed=seed)
+    big = list(write_archives(folder / "archives", count=archives, size=int(megabytes * MB), seed=seed))
+    with installation(folder / "system", latency_ms=latency_ms) as running:
+        os.environ.update(running.stack.environment)  # the bell of this process rings at their broker
+        say(f"sending {invoices:,} invoices")
+        running.submit(paths[:invoices])
+        _wait(running, invoices)
+        plain = _peaks(running)
+        say(f"sending {invoices:,} invoices and {archives} archives of {megabytes:g} MB")
+        with running.paused("worker-send"):
+            running.submit(paths[invoices:])
+            for path in big:
+                _submit(running, path)
+        _wait(running, len(paths) + len(big))
+        after = _peaks(running)
+        check_held_once(running, [*paths, *big])
+    rows = [{"value": name, "peak_mb": plain[name], "peak_mb_with_archives": after[name]} for name in WORKERS]
+    return {**result, "name": "memory", "seed": seed, "archives": archives, "megabytes": megabytes, "rows": rows}
+
+
+def write_archives(folder: Path, *, count: int, size: int, seed: int) -> Iterator[Path]:
+    """Write ZIPs of an invoice with an attachment that does not shrink, each named by its UUID."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = Random(seed)
+    for index in range(count):
+        made = BytesIO()
+        with ZipFile(made, "w", ZIP_STORED) as archive:
+            archive.writestr("invoice.xml", ubl(seed, index))
+            archive.writestr("liite.pdf", b"%PDF-1.4\n" + chance.randbytes(size))
+        path = folder / f"{uuid5(NAMESPACE, f'{seed}/{index}')}.zip"
+        path.write_bytes(made.getvalue())
+        yield path
+
+
+def _submit(running: Installation, path: Path) -> None:
+    with running.database.transaction() as session:
+        submit(
+            session,
+            company=running.companies[0],
+            content=path.read_bytes(),
+            filename=path.name,
+            uuid=UUID(path.stem),
+            bell=ring,
+        )
+
+
+def _wait(running: Installation, count: int) -> None:
+    running.wait_until_accepted(count, deadline=time.monotonic() + PATIENCE_SECONDS + count / 20)
+
+
+def _peaks(running: Installation) -> dict[str, float]:
+    account = running.account()
+    account.begin()
+    costs = account.end()
+    return {name: round(costs[name].peak_mib * 1024 * 1024 / MB, 1) for name in WORKERS}

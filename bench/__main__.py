@@ -27,6 +27,7 @@ FULL: dict[str, tuple[str, ...]] = {
     "status": (),
     "recovery": ("--invoices", "20000"),
     "submit": (),
+    "memory": (),
     "growth": ("--sizes", "1e4,1e5,1e6,1e7", "--stream", "120"),
     "broker": ("--backlog", "1e6", "--hours", "1"),
 }

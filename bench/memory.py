@@ -1,4 +1,8 @@
-"""What worker processes take at their peak: under full load, then with archives of 20 MB in the air beside it."""
+"""What worker processes take at their peak: under full load, then with archives of 20 MB in the air beside it.
+
+A peak counts all pages a process has, those it shares with its siblings too; the share (PSS) counts of these its part,
+so that shares add up to what the machine gives. Linux only.
+"""
 
 import os
 import time
@@ -10,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid5
 from zipfile import ZIP_STORED, ZipFile
 
+from bench.accounting import MIB, family_of, share_bytes
 from bench.compare import say
 from bench.installation import Installation, installation
 from bench.moments import PATIENCE_SECONDS, check_held_once
@@ -37,6 +42,7 @@ def memory(
         running.submit(paths[:invoices])
         _wait(running, invoices)
         plain = _peaks(running)
+        shares = {name: _share(running, name) for name in WORKERS}
         say(f"sending {invoices:,} invoices and {archives} archives of {megabytes:g} MB")
         with running.paused("worker-send"):
             running.submit(paths[invoices:])
@@ -45,7 +51,10 @@ def memory(
         _wait(running, len(paths) + len(big))
         after = _peaks(running)
         check_held_once(running, [*paths, *big])
-    rows = [{"value": name, "peak_mb": plain[name], "peak_mb_with_archives": after[name]} for name in WORKERS]
+    rows = [
+        {"value": name, "peak_mb": plain[name], "peak_mb_with_archives": after[name], "share_mb": shares[name]}
+        for name in WORKERS
+    ]
     return {**result, "name": "memory", "seed": seed, "archives": archives, "megabytes": megabytes, "rows": rows}
 
 
@@ -79,8 +88,14 @@ def _wait(running: Installation, count: int) -> None:
     running.wait_until_accepted(count, deadline=time.monotonic() + PATIENCE_SECONDS + count / 20)
 
 
+def _share(running: Installation, name: str) -> float:
+    """Return the largest share among the processes of a name, in 10^6 bytes."""
+    pids = (pid for each in running.stack.processes if each.name == name and (pid := each.pid) is not None)
+    return round(max(share_bytes(pid) for root in pids for pid in family_of(root)) / MB, 1)
+
+
 def _peaks(running: Installation) -> dict[str, float]:
     account = running.account()
     account.begin()
     costs = account.end()
-    return {name: round(costs[name].peak_mib * 1024 * 1024 / MB, 1) for name in WORKERS}
+    return {name: round(costs[name].peak_mib * MIB / MB, 1) for name in WORKERS}

@@ -98,6 +98,15 @@ and when the whole batch was accepted. The lease of a claim is 30 s: what a dead
 it is over, never sent blindly.
 """,
     ),
+    "memory": (
+        "Memory",
+        """
+What the largest process of each kind takes, in MB of 10^6 bytes: resident at its peak with a backlog, the same with
+ZIPs of 20 MB in the air beside another, and its share at rest (PSS). A peak counts in every process the 60 MB that all
+of them share since the fork; shares add up to what the machine gives. Nothing of it grows with the backlog: what waits
+is in the database.
+""",
+    ),
     "growth": (
         "Growth",
         """

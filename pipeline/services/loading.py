@@ -17,12 +17,12 @@ from pipeline.storage.claims import ClaimedUpload, read_documents, read_slice
 from pipeline.storage.database import Database
 
 MIB = 1024 * 1024
-ROOM_BYTES = 8 * MIB
+ROOM_BYTES = 4 * MIB
 """Of small documents in the memory of one process, and so much beside them for big ones: these may take minutes on
 their way out, and nobody else is to wait for that. Meanwhile a small document is there twice."""
-GROUP_BYTES = 2 * MIB
+GROUP_BYTES = MIB // 2
 """Read by one question. What is larger by itself is streamed."""
-SLICE_BYTES = MIB
+SLICE_BYTES = MIB // 4
 STREAM_BYTES = 4 * SLICE_BYTES
 """What a streamed document takes at most, however large it is: a slice each with us, the driver and the client."""
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline.domain.errors import ServiceUnavailableError
-from pipeline.services.loading import MIB, STREAM_BYTES, Group, Room, Stream, _cut
+from pipeline.services.loading import GROUP_BYTES, STREAM_BYTES, Group, Room, Stream, _cut
 
 
 def upload(size):
@@ -149,7 +149,7 @@ def test_cancelled_borrowers_give_their_room_back(is_lent):
 
 
 def test_groups_are_small_and_keep_the_order():
-    members = [upload(size) for size in (MIB, MIB, 1, 20 * MIB, 5)]
+    members = [upload(size) for size in (GROUP_BYTES // 2, GROUP_BYTES // 2, 1, 20 * GROUP_BYTES, 5)]
 
     assert list(_cut(members)) == [members[:2], members[2:3], members[3:4], members[4:]]
 

@@ -8,32 +8,29 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pipeline.domain.consequence import COMPANY, conclude
 from pipeline.domain.credentials import CompanyCredentials
 from pipeline.domain.errors import PostiljonError, ServiceUnavailableError
-from pipeline.domain.outcome import Outcome, OutcomeKind
+from pipeline.domain.outcome import Outcome
 from pipeline.domain.pace import hold_back
 from pipeline.services.arming import why_disarmed
 from pipeline.services.departure import NO_DOCUMENT, Departure, DepartureGate, Elapsed, Leases, elapsed_seconds
 from pipeline.services.exchanges import Exchanges
 from pipeline.services.flight import Flight, Result, Work
-from pipeline.services.hold import hold_stopped
 from pipeline.services.loading import Documents, Lender
 from pipeline.services.points import Point, Points
 from pipeline.services.ports import IDS_PER_CALL, Chance, Clock, Operator
+from pipeline.services.recording import Recorder
 from pipeline.settings import Settings
 from pipeline.storage import claims, companies
-from pipeline.storage.claims import Claimed, ClaimedUpload, Move
+from pipeline.storage.claims import Claimed, ClaimedUpload
 from pipeline.storage.database import Database
 from pipeline.storage.vault import Vault
 
-LET_IN = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_THERE, OutcomeKind.REFUSED})
-"""Whoever hears this of one of its invoices was let in by the operator."""
 PATIENT_FLIGHTS = 10
 """Chunks with stragglers a process keeps in the air beside the next one; beyond that it waits for them."""
 RECORD_SECONDS = 3.0
@@ -71,11 +68,13 @@ class Sender:
         self._operator = operator
         self._settings = settings
         self._clock = clock
-        self._chance = chance
         self._points = points
         self._elapsed = elapsed
         self._room = asyncio.Semaphore(settings.upload_concurrency)
         self._documents = Documents(database)
+        self._recorder = Recorder(
+            database=database, settings=settings, clock=clock, chance=chance, points=points, elapsed=elapsed
+        )
         self._flights: set[asyncio.Task[None]] = set()
         self._exchanges = Exchanges(gate)
         self._drain_until: float | None = None
@@ -174,7 +173,7 @@ class Sender:
     async def _fly(self, work: Sequence[Work], *, epoch: int, company_id: UUID, leases: Leases) -> Counter[str]:
         flight = Flight(
             work,
-            record=lambda results, in_the_air: self._record(results, epoch, company_id, in_the_air, leases),
+            record=partial(self._recorder.record, epoch=epoch, company_id=company_id, leases=leases),
             patience_seconds=self._settings.claim_lease_seconds,
         )
         task = asyncio.ensure_future(flight.run())
@@ -244,66 +243,6 @@ class Sender:
             named = [each.id for each in claimed if isinstance(each, ClaimedUpload)]
             self._points.reach(Point.AFTER_CLAIM, named)
         return credentials, claimed
-
-    def _record(
-        self,
-        results: Sequence[Result],
-        epoch: int,
-        company_id: UUID,
-        in_the_air: Sequence[UUID],
-        leases: Leases,
-    ) -> None:
-        since, now = self._elapsed(), self._clock()
-        moves = [move for claimed, outcome in results if (move := self._move(claimed, outcome, now=now)) is not None]
-        if moves:
-            self._points.reach(Point.BEFORE_RECORD, [move.claimed.id for move in moves])
-        try:
-            self._write(moves, epoch=epoch, company_id=company_id, now=now)
-        except ServiceUnavailableError:
-            raise
-        except Exception:
-            # One row that the database refuses takes no other down; its lease leads to a probe.
-            if len(moves) > 1:
-                for each in results:
-                    self._record([each], epoch, company_id, (), leases)
-            else:
-                log.exception("could not be recorded, to be probed", extra=_about(moves, "record_crashed"))
-        if in_the_air:
-            until = now + timedelta(seconds=self._settings.claim_lease_seconds)
-            with self._database.transaction() as session:
-                kept = claims.heartbeat(session, in_the_air, epoch=epoch, until=until)
-            leases.prolong(kept, since=since)
-
-    def _write(self, moves: Sequence[Move], *, epoch: int, company_id: UUID, now: datetime) -> None:
-        if not moves:
-            return
-        with self._database.transaction() as session:
-            moved = claims.record(session, moves, epoch=epoch, now=now)
-            if any(move.outcome.kind in LET_IN for move in moves):
-                companies.note_let_in(session, company_id, now=now)
-            stops = [move.outcome for move in moves if move.consequence.held_for == COMPANY]
-            if stops:
-                hold_stopped(session, company_id, stops[0], settings=self._settings, now=now)
-        for move in moves:
-            if move.claimed.id not in moved:
-                extra = {"event": "late_writer", "invoice": str(move.claimed.id), "epoch": epoch}
-                log.warning("came too late and changed nothing", extra=extra)
-
-    def _move(self, claimed: Claimed, outcome: Outcome, *, now: datetime) -> Move | None:
-        try:
-            consequence = conclude(
-                outcome, claimed.standing, now=now, schedule=self._settings.schedule, chance=self._chance()
-            )
-        except Exception:
-            # A bug of ours about one invoice takes no other down; its lease leads to a probe.
-            extra = {"event": "conclusion_crashed", "invoice": str(claimed.id)}
-            log.exception("could not conclude, to be probed", extra=extra)
-            return None
-        return Move(claimed=claimed, outcome=outcome, consequence=consequence)
-
-
-def _about(moves: Sequence[Move], event: str) -> dict[str, object]:
-    return {"event": event, "invoice": ",".join(str(move.claimed.id) for move in moves)}
 
 
 def _tell_crash(flight: asyncio.Task[None]) -> None:

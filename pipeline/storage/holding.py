@@ -10,9 +10,9 @@ from pipeline.domain.state import State
 
 PIECE = 5000
 """Invoices moved in one transaction: well under a second, so that nobody waits for the locks."""
-LASTING = timedelta(seconds=10)
-"""A hold that is over sooner moves nothing: a token lost for a moment must not move a hundred thousand invoices to and
-fro. The dispatcher hands out nothing of a held company from its first moment on."""
+LASTING = timedelta(seconds=5)
+"""A hold that is over sooner (new keys, a person, frequent checks) moves nothing: it must not move a hundred thousand
+invoices to and fro. The dispatcher hands out nothing of a held company from its first moment on."""
 
 GO_ON = """
     UPDATE invoice_open AS invoice

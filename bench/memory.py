@@ -17,12 +17,10 @@ from zipfile import ZIP_STORED, ZipFile
 from bench.accounting import MIB, family_of, share_bytes
 from bench.compare import say
 from bench.installation import Installation, installation
-from bench.moments import PATIENCE_SECONDS, check_held_once
+from bench.moments import PATIENCE_SECONDS, check_held_once, submit_singly
 from bench.payloads import write
 from bench.surroundings import surroundings
-from pipeline.services.submit import submit
 from simulator.samples import ubl
-from workers.bell import ring
 
 NAMESPACE = UUID("6f6a8c0e-3d0f-4b8e-9d2f-0d6d2f4f9a51")
 WORKERS = ("worker-send", "worker-pump", "worker-follow", "beat")
@@ -46,8 +44,7 @@ def memory(
         say(f"sending {invoices:,} invoices and {archives} archives of {megabytes:g} MB")
         with running.paused("worker-send"):
             running.submit(paths[invoices:])
-            for path in big:
-                _submit(running, path)
+            submit_singly(running, big)
         _wait(running, len(paths) + len(big))
         after = _peaks(running)
         check_held_once(running, [*paths, *big])
@@ -70,18 +67,6 @@ def write_archives(folder: Path, *, count: int, size: int, seed: int) -> Iterato
         path = folder / f"{uuid5(NAMESPACE, f'{seed}/{index}')}.zip"
         path.write_bytes(made.getvalue())
         yield path
-
-
-def _submit(running: Installation, path: Path) -> None:
-    with running.database.transaction() as session:
-        submit(
-            session,
-            company=running.companies[0],
-            content=path.read_bytes(),
-            filename=path.name,
-            uuid=UUID(path.stem),
-            bell=ring,
-        )
 
 
 def _wait(running: Installation, count: int) -> None:

@@ -66,7 +66,7 @@ def _one_by_one(
     say(f"one invoice at a time, {name}")
     chance = random.Random(seed)
     for path in paths:
-        _submit(running, [path])
+        submit_singly(running, [path])
         time.sleep(chance.uniform(*GAP_SECONDS))
     ids = [UUID(path.stem) for path in paths]
     waited: list[float] = []
@@ -88,7 +88,8 @@ def _one_by_one(
     }
 
 
-def _submit(running: Installation, paths: Sequence[Path]) -> None:
+def submit_singly(running: Installation, paths: Sequence[Path]) -> None:
+    """Submit each in one transaction of the caller's, under the UUID that is its name; the bell rings after it."""
     with running.database.transaction() as session:
         for path in paths:
             submit(
@@ -110,7 +111,7 @@ def _load(running: Installation, paths: Sequence[Path], *, per_second: float) ->
         for place in range(0, len(paths), LOAD_GROUP):
             if stop.wait(max(0.0, began + place / per_second - time.monotonic())):
                 return
-            _submit(running, paths[place : place + LOAD_GROUP])
+            submit_singly(running, paths[place : place + LOAD_GROUP])
 
     thread = threading.Thread(target=go_on, name="load")
     thread.start()
